@@ -1,0 +1,366 @@
+/* sql/pg_freeze--0.1.sql */
+
+\echo Use "CREATE EXTENSION pg_freeze" to load this file. \quit
+
+/* ---- the journal ------------------------------------------------------ */
+
+CREATE TABLE freeze_journal
+(
+	id					bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	target_kind			text NOT NULL CHECK (target_kind IN ('role', 'schema', 'database', 'cluster')),
+	target_oid			oid NOT NULL,
+	target_name			text NOT NULL,
+	mode				text NOT NULL CHECK (mode IN ('write', 'all')),
+	strategy			text NOT NULL,
+	why					text NOT NULL,
+	state				text NOT NULL CHECK (state IN ('engaging', 'draining', 'frozen', 'thawing', 'thawed', 'aborted', 'lost')),
+	label				text CHECK (label <> ''),
+	reason				text,
+	owner				oid NOT NULL,
+	owner_name			text NOT NULL,
+	by_session_user		text NOT NULL,
+	by_application		text NOT NULL,
+	by_address			text,
+	by_pid				int NOT NULL,
+	drain_timeout		interval NOT NULL,
+	on_drain_timeout	text NOT NULL CHECK (on_drain_timeout IN ('abort', 'cancel', 'terminate')),
+	thaw_after			interval NOT NULL,
+	requested_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	engaged_at			timestamptz,
+	frozen_at			timestamptz,
+	frozen_lsn			pg_lsn,
+	thaw_at				timestamptz,
+	thawed_at			timestamptz,
+	thawed_lsn			pg_lsn,
+	ended_at			timestamptz,
+	end_reason			text,
+	held				boolean,
+	lost_reason			text,
+	evidence			text,
+	gap					text,
+	leaks				text NOT NULL DEFAULT '',
+	also_stops			text NOT NULL DEFAULT '',
+	changed				bigint NOT NULL DEFAULT 0,
+	restored			bigint NOT NULL DEFAULT 0,
+	skipped				bigint NOT NULL DEFAULT 0,
+	cancelled			int NOT NULL DEFAULT 0,
+	terminated			int NOT NULL DEFAULT 0,
+	thaw_failures		int NOT NULL DEFAULT 0,
+	retry_at			timestamptz,
+	last_error			text,
+	reminded_at			timestamptz,
+	system_identifier	bigint NOT NULL,
+	database_oid		oid NOT NULL,
+	CHECK ((state IN ('frozen', 'lost', 'thawing', 'thawed')) = (frozen_at IS NOT NULL)),
+	CHECK (frozen_at IS NULL OR frozen_lsn IS NOT NULL),
+	CHECK ((state IN ('thawed', 'aborted')) = (ended_at IS NOT NULL))
+);
+COMMENT ON TABLE freeze_journal IS 'pg_freeze: one row per freeze; written only by pg_freeze';
+COMMENT ON COLUMN freeze_journal.why IS 'how the strategy was chosen';
+COMMENT ON COLUMN freeze_journal.gap IS 'what was seen to come back during the hold; set by the event trigger';
+COMMENT ON COLUMN freeze_journal.system_identifier IS 'of the cluster where the freeze was made; differs in a restored or cloned one';
+COMMENT ON COLUMN freeze_journal.database_oid IS 'of the database where the freeze was made; differs in a copy';
+CREATE INDEX freeze_journal_live ON freeze_journal (state) WHERE state NOT IN ('thawed', 'aborted');
+
+CREATE TABLE freeze_journal_change
+(
+	freeze_id	bigint NOT NULL REFERENCES freeze_journal ON DELETE CASCADE,
+	classid		oid NOT NULL,
+	objid		oid NOT NULL,
+	objsubid	int NOT NULL,
+	kind		text NOT NULL,
+	names		text[] NOT NULL,
+	args		text[] NOT NULL,
+	owner		oid NOT NULL,
+	acl_before	text,
+	acl_after	text NOT NULL,
+	outcome		text,
+	PRIMARY KEY (freeze_id, classid, objid, objsubid)
+);
+COMMENT ON TABLE freeze_journal_change IS 'pg_freeze: what a live freeze took, object by object, and of past ones what could not be put back as it was; written only by pg_freeze';
+COMMENT ON COLUMN freeze_journal_change.kind IS 'type of the object as pg_identify_object_as_address() spells it';
+COMMENT ON COLUMN freeze_journal_change.names IS 'name of the object as pg_identify_object_as_address() spells it';
+COMMENT ON COLUMN freeze_journal_change.acl_before IS 'grantee=privileges/grantor, roles by OID; NULL: the default';
+COMMENT ON COLUMN freeze_journal_change.outcome IS 'NULL while taken; after the thaw why it was not put back as it was';
+
+CREATE TABLE freeze_journal_role
+(
+	freeze_id	bigint NOT NULL REFERENCES freeze_journal ON DELETE CASCADE,
+	role		oid NOT NULL,
+	name		text NOT NULL,
+	PRIMARY KEY (freeze_id, role)
+);
+COMMENT ON TABLE freeze_journal_role IS 'pg_freeze: names of the roles in freeze_journal_change, for a restored dump';
+
+CREATE TABLE freeze_journal_session
+(
+	freeze_id		bigint NOT NULL REFERENCES freeze_journal ON DELETE CASCADE,
+	at				timestamptz NOT NULL DEFAULT clock_timestamp(),
+	rung			text NOT NULL CHECK (rung IN ('cancel', 'terminate')),
+	pid				int NOT NULL,
+	session_user_name text,
+	application		text,
+	address			text,
+	query			text
+);
+COMMENT ON TABLE freeze_journal_session IS 'pg_freeze: sessions that a drain cancelled or terminated';
+CREATE INDEX ON freeze_journal_session (freeze_id);
+
+CREATE TABLE freeze_scheduler
+(
+	only_one	boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+	board		bigint NOT NULL
+);
+COMMENT ON TABLE freeze_scheduler IS 'pg_freeze: where the sleeping worker of this database is found';
+
+SELECT pg_extension_config_dump('freeze_journal', '');
+SELECT pg_extension_config_dump('freeze_journal_change', '');
+SELECT pg_extension_config_dump('freeze_journal_role', '');
+SELECT pg_extension_config_dump('freeze_journal_session', '');
+SELECT pg_extension_config_dump(pg_get_serial_sequence('freeze_journal', 'id')::regclass, '');
+
+REVOKE ALL ON freeze_journal, freeze_journal_change, freeze_journal_role,
+	freeze_journal_session, freeze_scheduler FROM PUBLIC;
+
+/* ---- freezing --------------------------------------------------------- */
+
+CREATE FUNCTION freeze_role(
+	role name, mode text DEFAULT 'write', thaw_after interval DEFAULT NULL,
+	strategy text DEFAULT NULL, action text DEFAULT NULL, in_flight text DEFAULT NULL,
+	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT NULL,
+	attempts int DEFAULT 1, label text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_role IS 'hold a role still (quiesce); returns the id of the freeze once it is in force';
+
+CREATE FUNCTION freeze_schema(
+	schema name, mode text DEFAULT 'write', thaw_after interval DEFAULT NULL,
+	strategy text DEFAULT NULL, action text DEFAULT NULL, in_flight text DEFAULT NULL,
+	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT NULL,
+	attempts int DEFAULT 1, label text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_schema IS 'hold a schema still (quiesce); returns the id of the freeze once it is in force';
+
+CREATE FUNCTION freeze_database(
+	database name DEFAULT current_database(), mode text DEFAULT 'write', thaw_after interval DEFAULT NULL,
+	strategy text DEFAULT NULL, action text DEFAULT NULL, in_flight text DEFAULT NULL,
+	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT NULL,
+	attempts int DEFAULT 1, label text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_database IS 'hold a database still (quiesce); returns the id of the freeze once it is in force';
+
+CREATE FUNCTION freeze_cluster(
+	mode text DEFAULT 'write', thaw_after interval DEFAULT NULL,
+	strategy text DEFAULT NULL, action text DEFAULT NULL, in_flight text DEFAULT NULL,
+	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT NULL,
+	attempts int DEFAULT 1, label text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_cluster IS 'hold the cluster still (quiesce); no strategy that can is built yet';
+
+CREATE FUNCTION stop_role(role name, reason text)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION stop_role IS 'stop a role now and keep it out; not built yet';
+
+CREATE FUNCTION freeze_check(
+	kind text, target name DEFAULT NULL, mode text DEFAULT 'write', thaw_after interval DEFAULT NULL,
+	strategy text DEFAULT NULL, action text DEFAULT NULL, in_flight text DEFAULT NULL,
+	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT NULL,
+	attempts int DEFAULT 1, label text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS TABLE (item text, kind text, object text, detail text)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_check IS 'dry run: what a freeze would change, who is in its way, what leaks, who else is stopped';
+
+CREATE FUNCTION freeze_extend(id bigint, by interval)
+RETURNS timestamptz AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_extend IS 'set the deadline of a freeze to now plus the interval; 0 removes it';
+
+CREATE FUNCTION freeze_alter(id bigint, action text)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_alter IS 'make those who wait get an error instead; no strategy that makes anybody wait is built yet';
+
+/* ---- thawing ---------------------------------------------------------- */
+
+CREATE FUNCTION thaw(INOUT id bigint, require_held boolean DEFAULT false,
+	OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
+	OUT restored int, OUT skipped int)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'thaw' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION thaw IS 'end a freeze and put back exactly what it took';
+
+CREATE FUNCTION thaw_label(label text, require_held boolean DEFAULT false,
+	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
+	OUT restored int, OUT skipped int)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION thaw_label IS 'end all live freezes with a label';
+
+CREATE FUNCTION thaw_role(role name, force boolean DEFAULT false, require_held boolean DEFAULT false,
+	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
+	OUT restored int, OUT skipped int)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION thaw_role IS 'end the live freeze of a role; with force all of them';
+
+CREATE FUNCTION thaw_schema(schema name, force boolean DEFAULT false, require_held boolean DEFAULT false,
+	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
+	OUT restored int, OUT skipped int)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION thaw_schema IS 'end the live freeze of a schema; with force all of them';
+
+CREATE FUNCTION thaw_database(database name DEFAULT current_database(), force boolean DEFAULT false, require_held boolean DEFAULT false,
+	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
+	OUT restored int, OUT skipped int)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION thaw_database IS 'end the live freeze of a database; with force all of them';
+
+CREATE FUNCTION thaw_cluster(force boolean DEFAULT false, require_held boolean DEFAULT false,
+	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
+	OUT restored int, OUT skipped int)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION thaw_cluster IS 'end the live freeze of the cluster; with force all of them';
+
+CREATE FUNCTION thaw_all(require_held boolean DEFAULT false,
+	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
+	OUT restored int, OUT skipped int)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION thaw_all IS 'end every live freeze that the caller may end';
+
+REVOKE ALL ON FUNCTION
+	freeze_role, freeze_schema, freeze_database, freeze_cluster, stop_role,
+	freeze_check, freeze_extend, freeze_alter,
+	thaw, thaw_label, thaw_role, thaw_schema, thaw_database, thaw_cluster, thaw_all
+	FROM PUBLIC;
+
+/* ---- looking ---------------------------------------------------------- */
+
+-- The journal's ACL text (roles by OID) as aclitem[]; items whose grantee or
+-- grantor is gone are left out.  Plain SQL, so that it works without the library.
+CREATE FUNCTION freeze_acl(acl text) RETURNS aclitem[]
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(array_agg(quote.text ORDER BY item.ord), '{}')::text::aclitem[]
+	FROM regexp_split_to_table(nullif(acl, ''), ',') WITH ORDINALITY AS item (text, ord),
+		LATERAL regexp_match(item.text, '^(\d*)=([[:alpha:]*]*)/(\d+)$') AS part,
+		LATERAL (SELECT CASE WHEN part[1] = '' THEN ''
+					ELSE (SELECT '"' || replace(rolname, '"', '""') || '"' FROM pg_authid WHERE oid = part[1]::oid) END
+				|| '=' || part[2] || '/'
+				|| (SELECT '"' || replace(rolname, '"', '""') || '"' FROM pg_authid WHERE oid = part[3]::oid)) AS quote (text)
+	WHERE quote.text IS NOT NULL
+$$;
+COMMENT ON FUNCTION freeze_acl IS 'an ACL of the journal with the names of today; internal';
+REVOKE ALL ON FUNCTION freeze_acl FROM PUBLIC;
+
+CREATE FUNCTION freeze_in_force(id bigint) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_in_force IS 'whether nothing that the freeze took has come back; looks at every privilege in the database';
+
+CREATE FUNCTION freeze_in_flight(id bigint,
+	OUT pid int, OUT gid text, OUT role name, OUT application text, OUT address text,
+	OUT state text, OUT since timestamptz, OUT query text, OUT what text)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_in_flight IS 'sessions and prepared transactions that a drain of this freeze waits for';
+
+CREATE FUNCTION freeze_not_built(what text) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_not_built IS 'raises 0A000; internal';
+
+CREATE VIEW freeze_status AS
+	SELECT j.id, j.target_kind || ' ' || quote_ident(j.target_name) AS target, j.mode, j.strategy, j.state,
+		CASE WHEN j.state IN ('frozen', 'lost') AND j.system_identifier = s.system_identifier
+			AND j.database_oid = d.oid THEN @extschema@.freeze_in_force(j.id) END AS in_force,
+		coalesce(j.frozen_at, j.requested_at) AS since,
+		j.thaw_at,
+		j.owner_name AS by, j.by_session_user AS session_user_name, j.reason, j.label,
+		CASE WHEN j.state IN ('engaging', 'draining')
+			THEN format('SELECT pg_cancel_backend(%s);', j.by_pid)
+			ELSE format('SELECT * FROM %I.thaw(%s);', '@extschema@', j.id) END AS to_thaw,
+		j.changed, j.cancelled, j.terminated, 0 AS waiters,
+		j.leaks, j.also_stops, j.why,
+		j.gap AS came_back, j.thaw_failures, j.retry_at, j.last_error,
+		j.frozen_lsn, d.datname AS home,
+		CASE WHEN j.system_identifier <> s.system_identifier OR j.database_oid <> d.oid
+			THEN 'made in another database and copied here; thaw puts back what came along'
+			ELSE 'freezes made in other databases are not shown' END AS remark,
+		j.by_application AS application,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_address END AS address,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_pid END AS pid
+	FROM @extschema@.freeze_journal j, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
+	WHERE j.state NOT IN ('thawed', 'aborted') AND d.datname = current_database()
+	ORDER BY j.id;
+COMMENT ON VIEW freeze_status IS 'live freezes: what is frozen, by whom, until when, is it in force, and how to get out';
+
+CREATE VIEW freeze_history AS
+	SELECT j.id, j.target_kind || ' ' || quote_ident(j.target_name) AS target, j.mode, j.strategy, j.state,
+		j.held, j.lost_reason, j.evidence, j.requested_at, j.frozen_at, j.thawed_at, j.ended_at, j.end_reason,
+		j.owner_name AS by, j.by_session_user AS session_user_name, j.reason, j.label,
+		j.changed, j.restored, j.skipped, j.cancelled, j.terminated, j.leaks, j.also_stops, j.why,
+		j.frozen_lsn, j.thawed_lsn,
+		j.by_application AS application,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_address END AS address,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_pid END AS pid
+	FROM @extschema@.freeze_journal j
+	WHERE j.state IN ('thawed', 'aborted')
+	ORDER BY j.id;
+COMMENT ON VIEW freeze_history IS 'freezes that are over, kept for pg_freeze.history_keep';
+
+CREATE VIEW freeze_changes AS
+	SELECT c.freeze_id AS id, c.kind, c.names, c.args, c.classid, c.objid, c.objsubid,
+		c.acl_before AS before, c.acl_after AS after, c.outcome
+	FROM @extschema@.freeze_journal_change c
+	ORDER BY c.freeze_id, c.classid, c.objid, c.objsubid;
+COMMENT ON VIEW freeze_changes IS 'what live freezes took, object by object, and what past ones could not put back as it was';
+
+CREATE VIEW freeze_blockers AS
+	SELECT j.id, f.pid, f.gid, f.role, f.application, f.state, f.since, f.what,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN f.address END AS address,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN f.query END AS query
+	FROM @extschema@.freeze_journal j, @extschema@.freeze_in_flight(j.id) f
+	WHERE j.state IN ('engaging', 'draining');
+COMMENT ON VIEW freeze_blockers IS 'who keeps a freeze that is being made from being frozen';
+
+CREATE VIEW freeze_waiters AS
+	SELECT NULL::bigint AS id, NULL::int AS pid, NULL::timestamptz AS since
+	WHERE @extschema@.freeze_not_built('freeze_waiters: no strategy that makes work wait');
+COMMENT ON VIEW freeze_waiters IS 'who waits for a thaw; no strategy that makes anybody wait is built yet';
+
+CREATE VIEW freeze_sessions_signalled AS
+	SELECT s.freeze_id AS id, s.at, s.rung, s.pid, s.session_user_name, s.application,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN s.address END AS address,
+		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN s.query END AS query
+	FROM @extschema@.freeze_journal_session s
+	ORDER BY s.freeze_id, s.at;
+COMMENT ON VIEW freeze_sessions_signalled IS 'sessions that a drain cancelled or terminated';
+
+GRANT SELECT ON freeze_status, freeze_history, freeze_changes, freeze_blockers, freeze_waiters,
+	freeze_sessions_signalled TO PUBLIC;
+
+/* ---- the way out without the library ---------------------------------- */
+
+-- Statements that undo a freeze, for a superuser of the database where it was
+-- made.  Plain SQL: works when the library cannot be loaded.
+CREATE FUNCTION freeze_undo(id bigint) RETURNS SETOF text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+	SELECT NULL::text WHERE false
+$$;
+REVOKE ALL ON FUNCTION freeze_undo FROM PUBLIC;
+
+/* ---- the guard -------------------------------------------------------- */
+
+CREATE FUNCTION freeze_guard() RETURNS event_trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION freeze_guard IS 'refuses what would remove the journal of a live freeze';
+
+CREATE FUNCTION freeze_witness() RETURNS event_trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION freeze_witness IS 'applies a REVOKE by third parties to what a live freeze will put back, and notes what comes back to its target';
+
+REVOKE ALL ON FUNCTION freeze_guard, freeze_witness FROM PUBLIC;
+
+CREATE EVENT TRIGGER pg_freeze_guard ON ddl_command_start
+	WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED', 'ALTER EXTENSION')
+	EXECUTE FUNCTION freeze_guard();
+CREATE EVENT TRIGGER pg_freeze_witness ON ddl_command_end
+	WHEN TAG IN ('GRANT', 'REVOKE')
+	EXECUTE FUNCTION freeze_witness();

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain.h
+ *	  Who of a target is in flight, and the ladder that ends them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_DRAIN_H
+#define PF_DRAIN_H
+
+#include "pg_freeze.h"
+#include "worker.h"
+
+/* A blocker: a session (pid <> 0) or a prepared transaction (gid). */
+typedef struct PfBlocker
+{
+	int			pid;
+	char	   *gid;
+	char	   *role;
+	char	   *application;
+	char	   *address;
+	char	   *state;
+	TimestampTz since;			/* transaction start or prepared at */
+	char	   *query;
+	char	   *what;			/* why it counts, for people */
+	bool		signalable;		/* false: superuser session, prepared transaction, ... */
+	TimestampTz backend_start;
+} PfBlocker;
+
+/*
+ * The blockers (List of PfBlocker *) of a freeze whose changes are in the
+ * journal (freeze_id > 0), or of a target not frozen yet (freeze_id = 0,
+ * "relations" then is an oid[] of what would be taken).  Needs a transaction;
+ * uses SPI.
+ */
+extern List *pf_drain_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations);
+
+/*
+ * Waits until the freeze has no blockers, for options->drain_timeout, then as
+ * options->on_drain_timeout says.  Called outside a transaction, uses short
+ * transactions of its own and holds nothing while it waits.  Raises 55P03
+ * with the blockers in DETAIL where they do not go; returns early (false)
+ * when reply->cancelled() turns true.
+ */
+extern bool pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply);
+
+/* A line about the blockers for DETAIL, at most five of them in full. */
+extern char *pf_drain_describe(List *blockers);
+
+#endif							/* PF_DRAIN_H */

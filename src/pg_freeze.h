@@ -1,0 +1,341 @@
+/*-------------------------------------------------------------------------
+ *
+ * pg_freeze.h
+ *	  The parts of pg_freeze and what each owns.
+ *
+ * "Freeze" means quiesce: hold a role, schema or database still and put it
+ * back exactly.  It has nothing to do with VACUUM FREEZE.
+ *
+ *	functions.c	the SQL functions: check arguments and privilege, call, return
+ *	guc.c		the settings
+ *	target.c	what can be frozen: names to OIDs, who may
+ *	life.c		the life of a freeze: engage, drain, frozen, thaw, recovery
+ *	journal.c	the catalog tables; the only place that knows their columns
+ *	strategy.c	the table of strategies and the choice that "auto" makes
+ *	revoke.c	the strategy "revoke"
+ *	objects.c	the catalogs that carry privileges: scan, fetch, update
+ *	acl.c		arithmetic on ACLs; plain values in, plain values out
+ *	leak.c		ways around a freeze, and who else a freeze stops
+ *	drain.c		who is in flight, and the ladder that ends them
+ *	worker.c	caller and background worker: segment, messages, decision
+ *	scheduler.c	the sleeping worker: deadlines, recovery, reminders
+ *	guard.c		event triggers: the journal stays, third parties' REVOKEs count
+ *
+ * Processes.  The caller's backend checks and waits.  A request worker does
+ * the freezing or thawing in transactions of its own.  One scheduler per
+ * database with a live freeze sleeps, unconnected, until something is due.
+ *
+ * Whoever works on a freeze holds its work lock (journal_lock), so that a
+ * freeze being made, a thaw and a recovery never meet.  Everything else that
+ * must survive is in the journal: write down, commit, then act.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PG_FREEZE_H
+#define PG_FREEZE_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
+#include "nodes/pg_list.h"
+#include "utils/acl.h"
+
+#define PF_NAME "pg_freeze"
+
+/* ---- words ------------------------------------------------------------ */
+
+typedef enum PfKind
+{
+	PF_ROLE,
+	PF_SCHEMA,
+	PF_DATABASE,
+	PF_CLUSTER
+} PfKind;
+
+typedef enum PfMode
+{
+	PF_WRITE,					/* reads go on */
+	PF_ALL						/* nothing goes on */
+} PfMode;
+
+/*
+ * The states of a freeze and what may follow.  journal_transition() is the
+ * one function that moves a freeze; pf_state_may_follow() is this table.
+ *
+ *	engaging -> draining, aborted
+ *	draining -> frozen, aborted
+ *	frozen	 -> thawing, thawed, lost
+ *	lost	 -> thawing, thawed
+ *	thawing  -> thawed
+ *
+ * frozen -> thawed directly is a thaw inside the caller's transaction.
+ */
+typedef enum PfState
+{
+	PF_ENGAGING,
+	PF_DRAINING,
+	PF_FROZEN,
+	PF_THAWING,
+	PF_THAWED,
+	PF_ABORTED,
+	PF_LOST
+} PfState;
+
+typedef enum PfOnDrainTimeout
+{
+	PF_DRAIN_ABORT,
+	PF_DRAIN_CANCEL,
+	PF_DRAIN_TERMINATE
+} PfOnDrainTimeout;
+
+typedef enum PfOnLeak
+{
+	PF_LEAK_WARN,
+	PF_LEAK_ERROR
+} PfOnLeak;
+
+typedef enum PfOnRestart
+{
+	PF_RESTART_KEEP,
+	PF_RESTART_THAW
+} PfOnRestart;
+
+typedef struct PfTarget
+{
+	PfKind		kind;
+	PfMode		mode;
+	Oid			oid;			/* of the role, schema or database */
+	NameData	name;
+} PfTarget;
+
+struct PfStrategy;
+
+/*
+ * One freeze, as the journal has it.  Strings live in the memory context in
+ * which journal_read() was called.
+ */
+typedef struct PfFreeze
+{
+	int64		id;
+	PfTarget	target;
+	const struct PfStrategy *strategy;
+	PfState		state;
+	Oid			owner;			/* role that may thaw it besides superusers */
+	char	   *owner_name;
+	char	   *label;			/* NULL: none */
+	TimestampTz frozen_at;		/* 0: never was */
+	TimestampTz thaw_at;		/* 0: not scheduled */
+	TimestampTz thawed_at;		/* 0: is not */
+	char	   *end_reason;		/* why it ended, NULL while live */
+	XLogRecPtr	frozen_lsn;
+	char	   *leaks;			/* one per line, "" if none */
+	char	   *gap;			/* what the guard saw come back, or NULL */
+	bool		is_copy;		/* journal came here by dump, clone or template */
+	bool		same_cluster;	/* system identifier is this server's */
+} PfFreeze;
+
+/* What a freeze call asks for, settings already resolved by the caller. */
+typedef struct PfOptions
+{
+	int			drain_timeout;	/* ms */
+	PfOnDrainTimeout on_drain_timeout;
+	int			cancel_wait;	/* ms between two rungs of the ladder */
+	int64		thaw_after;		/* us, 0: not scheduled */
+	PfOnLeak	on_leak;
+	int			attempts;
+} PfOptions;
+
+/* Who called, for the journal. */
+typedef struct PfCaller
+{
+	Oid			role;			/* current user */
+	NameData	role_name;
+	NameData	session_user;
+	char		application[NAMEDATALEN];
+	char		client_addr[64];	/* "": local */
+	int			pid;
+} PfCaller;
+
+/* What thawing did, counted in objects. */
+typedef struct PfRestore
+{
+	int64		restored;
+	int64		skipped;
+} PfRestore;
+
+/* ---- strategies ------------------------------------------------------- */
+
+/* Receives one row of a dry run: an object and what would change there. */
+typedef void (*PfEmit) (void *arg, const char *kind, const char *object, const char *detail);
+
+/*
+ * A strategy.  engage, release and intact run inside a transaction of the
+ * caller's of this table, with the superuser's rights.
+ */
+typedef struct PfStrategy
+{
+	const char *name;
+	bool		kinds[4];		/* by PfKind */
+	bool		modes[2];		/* by PfMode */
+
+	/* Emits a row per object that engage would change; changes nothing. */
+	void		(*check) (const PfTarget *target, PfEmit emit, void *arg);
+
+	/*
+	 * Closes the door and journals what it changed.  Returns the number of
+	 * objects; *covered counts objects that another live freeze holds and
+	 * this one now holds too.  Raises 55P03 where an object is in use.
+	 */
+	int64		(*engage) (PfFreeze *freeze, int64 *covered);
+
+	/* Puts back what the journal says and deletes or marks those rows. */
+	void		(*release) (PfFreeze *freeze, PfRestore *result);
+
+	/*
+	 * NULL while the freeze is in force, else what came back; *checked is the
+	 * number of objects looked at.
+	 */
+	char	   *(*broken) (PfFreeze *freeze, int64 *checked);
+
+	/* Lines for the leak list and the list of who else is stopped. */
+	List	   *(*leaks) (const PfTarget *target);
+	List	   *(*also_stops) (const PfTarget *target);
+} PfStrategy;
+
+extern const PfStrategy pf_revoke;
+
+/* A leak or a side effect: code is stable and documented, text is for people. */
+typedef struct PfNote
+{
+	const char *code;
+	char	   *text;
+	bool		ordinary;		/* the target's ordinary writes pass this way */
+} PfNote;
+
+/* strategy.c */
+extern const PfStrategy *pf_strategy_named(const char *name);
+extern const PfStrategy *pf_strategy_choose(const char *name, bool explicit_name,
+											const PfTarget *target, char **why);
+
+/* ---- target.c --------------------------------------------------------- */
+
+extern const char *pf_kind_name(PfKind kind);
+extern PfKind pf_kind_parse(const char *text);
+extern const char *pf_mode_name(PfMode mode);
+extern PfMode pf_mode_parse(const char *text);
+extern void pf_target_resolve(PfTarget *target);
+extern void pf_target_check_permission(const PfTarget *target);
+extern char *pf_target_text(const PfTarget *target);
+
+/* ---- acl.c ------------------------------------------------------------ */
+
+/* Whose bits a freeze takes. */
+typedef struct PfGrantee
+{
+	bool		everybody;		/* PUBLIC included */
+	Oid			role;			/* when not everybody */
+} PfGrantee;
+
+extern Acl *pf_acl_take(const Acl *acl, PfGrantee who, AclMode mask);
+extern Acl *pf_acl_difference(const Acl *before, const Acl *after);
+extern Acl *pf_acl_give_back(const Acl *current, const Acl *taken, const Acl *order);
+extern bool pf_acl_equal(const Acl *a, const Acl *b);
+extern Acl *pf_acl_without_missing_roles(const Acl *acl, int *missing);
+extern bool pf_acl_has(const Acl *acl, Oid role, AclMode mask);
+extern char *pf_acl_out(const Acl *acl);
+extern Acl *pf_acl_in(const char *text, Oid (*map_role) (Oid role, void *arg), void *arg);
+extern char *pf_acl_describe(const Acl *taken);
+
+/* ---- objects.c -------------------------------------------------------- */
+
+/*
+ * An object with privileges.  classid is the catalog that carries the ACL
+ * (pg_class, pg_attribute, pg_namespace, ...); an ACL of NULL is the
+ * catalog's NULL, which means acldefault(objtype, owner).
+ */
+typedef struct PfObject
+{
+	Oid			classid;
+	Oid			objid;
+	int32		objsubid;
+	ObjectType	objtype;
+	char		relkind;		/* pg_class and pg_attribute, else 0 */
+	Oid			owner;
+	Oid			nsp;			/* InvalidOid: has none */
+	Acl		   *acl;			/* a copy, or NULL */
+	HeapTuple	tuple;			/* valid until the next object is fetched */
+} PfObject;
+
+typedef struct PfCatalog PfCatalog;
+
+/* Called for each object; the per-object memory context is current. */
+typedef void (*PfObjectFunc) (PfObject *object, void *arg);
+
+extern void pf_objects_scan(const PfTarget *target, PfObjectFunc func, void *arg);
+extern AclMode pf_object_mask(const PfObject *object, PfMode mode);
+extern bool pf_object_in_target(const PfObject *object, const PfTarget *target);
+extern Acl *pf_object_effective_acl(const PfObject *object);
+extern bool pf_object_is_shared(Oid classid);
+extern const char *pf_object_kind(const PfObject *object);
+extern ArrayType *pf_object_names(const PfObject *object, ArrayType **args);
+extern char *pf_object_text(const PfObject *object);
+extern PfCatalog *pf_catalogs_open(void);
+extern void pf_catalogs_close(PfCatalog *catalogs);
+extern bool pf_object_fetch(PfCatalog *catalogs, Oid classid, Oid objid, int32 objsubid, PfObject *object);
+extern bool pf_object_find(const char *kind, ArrayType *names, ArrayType *args,
+						   Oid *classid, Oid *objid, int32 *objsubid);
+extern void pf_object_set_acl(PfCatalog *catalogs, PfObject *object, const Acl *acl);
+
+/* ---- journal.c -------------------------------------------------------- */
+
+/* One journaled change of an ACL. */
+typedef struct PfChange
+{
+	Oid			classid;
+	Oid			objid;
+	int32		objsubid;
+	char	   *kind;
+	ArrayType  *names;
+	ArrayType  *args;
+	Oid			owner;
+	Acl		   *before;			/* NULL: default */
+	Acl		   *after;
+	ItemPointerData tid;		/* of the journal's row, when read from it */
+} PfChange;
+
+typedef void (*PfChangeFunc) (PfChange *change, void *arg);
+
+extern char *journal_schema(void);
+extern bool journal_exists(void);
+extern int64 journal_begin(const PfTarget *target, const PfStrategy *strategy, const char *why,
+						   const PfOptions *options, const PfCaller *caller,
+						   const char *label, const char *reason);
+extern PfFreeze *journal_read(int64 id);
+extern List *journal_live(void);	/* of int64 *, oldest first, all live ids */
+extern List *journal_ids(const char *where, int nargs, Oid *types, Datum *values);
+extern void journal_lock(int64 id, bool session);
+extern bool journal_lock_nowait(int64 id);
+extern void journal_unlock(int64 id);
+extern void journal_transition(PfFreeze *freeze, PfState to, const char *detail);
+extern bool pf_state_may_follow(PfState from, PfState to);
+extern const char *pf_state_name(PfState state);
+extern bool pf_state_is_live(PfState state);
+
+/* ---- guc.c ------------------------------------------------------------ */
+
+extern int	pf_guc_strategy;
+extern int	pf_guc_drain_timeout;
+extern int	pf_guc_on_drain_timeout;
+extern int	pf_guc_cancel_wait;
+extern int	pf_guc_thaw_after;
+extern int	pf_guc_on_leak;
+extern int	pf_guc_max_hold;
+extern int	pf_guc_history_keep;
+extern int	pf_guc_on_restart;
+extern int	pf_guc_remind_after;
+
+#endif							/* PG_FREEZE_H */

@@ -1,0 +1,73 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *	  A request from a backend to a background worker, and what comes back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_WORKER_H
+#define PF_WORKER_H
+
+#include "pg_freeze.h"
+
+typedef enum PfAction
+{
+	PF_FREEZE,
+	PF_THAW,
+	PF_EXTEND
+} PfAction;
+
+#define PF_LABEL_MAX	255		/* bytes */
+#define PF_REASON_MAX	1023	/* bytes */
+#define PF_WHY_MAX		255		/* bytes */
+
+/* What a backend asks of a worker; copied into the segment as it is. */
+typedef struct PfRequest
+{
+	PfAction	action;
+	Oid			database;
+	PfCaller	caller;
+	/* freeze */
+	PfTarget	target;
+	NameData	strategy;
+	char		why[PF_WHY_MAX + 1];
+	PfOptions	options;
+	char		label[PF_LABEL_MAX + 1];	/* "": none */
+	char		reason[PF_REASON_MAX + 1];	/* "": none */
+	/* extend */
+	int64		extend_by;		/* us from now, 0: remove the deadline */
+	/* thaw and extend */
+	int			nids;
+	int64		ids[FLEXIBLE_ARRAY_MEMBER];
+} PfRequest;
+
+/*
+ * Where the outcome goes: to the caller's backend through the segment, or
+ * straight to a caller whose own transaction does the work.
+ */
+typedef struct PfReply
+{
+	/* one result row; a NULL value is SQL NULL */
+	void		(*row) (struct PfReply *reply, int nvalues, char **values);
+	void		(*notice) (struct PfReply *reply, int elevel, const char *message,
+						   const char *detail, const char *hint);
+	/* the one compare-and-swap: true: this freeze is frozen; false: cancelled */
+	bool		(*decide) (struct PfReply *reply);
+	/* true once the caller has given up */
+	bool		(*cancelled) (struct PfReply *reply);
+	void	   *arg;
+} PfReply;
+
+/*
+ * Runs a request in a background worker and waits for its end.  Rows and
+ * notices arrive in the calling backend through "reply" (whose decide and
+ * cancelled are not used there); an error of the worker is raised here with its SQLSTATE,
+ * DETAIL and HINT.  Returns false, having done nothing, where no worker can
+ * be had and may_fail is true; else that is 53400.
+ */
+extern bool pf_worker_call(const PfRequest *request, Size size, PfReply *reply, bool may_fail);
+
+/* life.c: what the worker runs once it is connected, outside a transaction. */
+extern void pf_life_run(const PfRequest *request, PfReply *reply);
+
+#endif							/* PF_WORKER_H */

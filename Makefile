@@ -1,0 +1,41 @@
+# pg_freeze: builds with PGXS.  The version is in pg_freeze.control only.
+
+MODULE_big = pg_freeze
+OBJS = \
+	src/pg_freeze.o \
+	src/guc.o \
+	src/target.o \
+	src/life.o \
+	src/journal.o \
+	src/strategy.o \
+	src/revoke.o \
+	src/objects.o \
+	src/acl.o \
+	src/leak.o \
+	src/drain.o \
+	src/worker.o \
+	src/scheduler.o \
+	src/guard.o \
+	src/functions.o
+
+EXTENSION = pg_freeze
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" pg_freeze.control)
+DATA = sql/pg_freeze--$(EXTVERSION).sql
+
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
+
+# sql/X.sql with expected/X.out, specs/X.spec with expected/X.out, t/*.pl
+REGRESS = freeze
+ISOLATION =
+TAP_TESTS = 1
+# only for servers that the testers start themselves (--temp-instance)
+REGRESS_OPTS = --temp-config=$(srcdir)/test.conf
+ISOLATION_OPTS = --temp-config=$(srcdir)/test.conf
+
+EXTRA_CLEAN = tmp_check_pg tmp_install output_iso
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)

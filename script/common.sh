@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by script/test and script/demo: a copy of the tree in a temporary
 # folder, an ordinary user, a server that finds pg_freeze without installing it.
 
@@ -30,7 +31,7 @@ in_a_copy()
 	tar --exclude=./.git --exclude='./tmp_*' --exclude='*.o' --exclude='*.bc' --exclude='*.so' -cf - . |
 		tar -C "$PG_FREEZE_COPY" --no-same-owner -xf -
 	[ "$(id -u)" != 0 ] || chown -R nobody "$PG_FREEZE_COPY"
-	cd "$PG_FREEZE_COPY"
+	cd "$PG_FREEZE_COPY" || exit
 	# nothing of the caller's settings may lead to a server that runs
 	for v in $(compgen -e PG); do
 		case $v in PG_CONFIG|PG_FREEZE_*) ;; *) unset "$v" ;; esac
@@ -39,11 +40,16 @@ in_a_copy()
 	exec "${become[@]}" bash "$script" "$@"
 }
 
-# Ends the servers whose data lie in the copy, then removes the copy.
+# Ends background jobs and the servers whose data lie in the copy, then removes
+# the copy.
 clean_up()
 {
-	local rc=$?
+	local rc=$? job
 	trap '' INT TERM HUP
+	for job in $(jobs -p); do
+		kill "$job" 2>/dev/null || :
+	done
+	wait
 	find "$work" -name postmaster.pid 2>/dev/null | while read -r pid; do
 		"$bindir/pg_ctl" -D "${pid%/*}" -m immediate -s stop || :
 	done
@@ -69,10 +75,13 @@ build()
 		echo "extension_control_path = '$inst$share:\$system'" >found.conf
 	elif grep -aq extension_destdir "$bindir/postgres"; then
 		echo "extension_destdir = '$inst'" >found.conf
-	elif [ -w "$lib" ]; then
-		echo "installing into $lib: this server can't load an extension from elsewhere" >&2
-		make -s with_llvm=no install
+	elif [ "${lib#"${bindir%/bin}"}" != "$lib" ]; then
+		# can't look elsewhere, but can be copied as a whole
+		cp -a "${bindir%/bin}" server
+		PG_CONFIG=$work/server/bin/pg_config
+		bindir=$work/server/bin
 		: >found.conf
+		make -s with_llvm=no install
 		return
 	else
 		die "this server can't load an extension from elsewhere: make install as root, then make installcheck"

@@ -19,7 +19,7 @@ OBJS = \
 	src/functions.o
 
 EXTENSION = pg_freeze
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" pg_freeze.control)
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))pg_freeze.control)
 DATA = sql/pg_freeze--$(EXTVERSION).sql
 
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
@@ -38,4 +38,4 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*.h)

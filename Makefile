@@ -10,6 +10,9 @@ OBJS = \
 	src/strategy.o \
 	src/revoke.o \
 	src/objects.o \
+	src/membership.o \
+	src/changes.o \
+	src/witness.o \
 	src/acl.o \
 	src/leak.o \
 	src/drain.o \

@@ -314,8 +314,7 @@ COMMENT ON VIEW freeze_changes IS 'what live freezes took, object by object, and
 
 CREATE VIEW freeze_blockers AS
 	SELECT j.id, f.pid, f.gid, f.role, f.application, f.state, f.since, f.what,
-		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN f.address END AS address,
-		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN f.query END AS query
+		f.address, f.query
 	FROM @extschema@.freeze_journal j, @extschema@.freeze_in_flight(j.id) f
 	WHERE j.state IN ('engaging', 'draining');
 COMMENT ON VIEW freeze_blockers IS 'who keeps a freeze that is being made from being frozen';

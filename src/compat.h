@@ -14,11 +14,40 @@
 #error "pg_freeze needs PostgreSQL 15 or later"
 #endif
 
+#include "catalog/pg_default_acl.h"
 #include "storage/lockdefs.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
 
 /* 17: the privilege to maintain a relation */
 #if PG_VERSION_NUM < 170000
 #define ACL_MAINTAIN 0
+#endif
+
+/* 18: default privileges for large objects */
+#ifndef DEFACLOBJ_LARGEOBJECT
+#define DEFACLOBJ_LARGEOBJECT 'L'
+#endif
+
+/* 16: a membership can be kept without being of use */
+#if PG_VERSION_NUM >= 160000
+#define PF_MEMBERSHIP_OPTIONS
+#endif
+
+/* 16: a setting is found by name */
+#if PG_VERSION_NUM >= 160000
+#define pf_guc_source(name) (find_option(name, false, true, 0)->source)
+#else
+static inline int
+pf_guc_source(const char *name)
+{
+	struct config_generic **all = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(all[i]->name, name) == 0)
+			return all[i]->source;
+	return PGC_S_DEFAULT;
+}
 #endif
 
 /* 17: places where a test can stop or fail the server */
@@ -30,6 +59,21 @@
 #define PF_INJECTION_POINT(name) INJECTION_POINT(name)
 #else
 #define PF_INJECTION_POINT(name) ((void) 0)
+#endif
+
+/* 17: wait events of extensions have names, and a process knows its number */
+#if PG_VERSION_NUM < 170000
+#define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
+#define MyProcNumber (MyProc->pgprocno)
+#endif
+
+/* 19: GRANTED BY */
+#if PG_VERSION_NUM >= 190000
+#define pf_select_best_grantor(grant, privileges, acl, owner, grantor, options) \
+	select_best_grantor((grant)->grantor, privileges, acl, owner, grantor, options)
+#else
+#define pf_select_best_grantor(grant, privileges, acl, owner, grantor, options) \
+	select_best_grantor(GetUserId(), privileges, acl, owner, grantor, options)
 #endif
 
 #endif							/* PF_COMPAT_H */

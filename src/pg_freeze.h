@@ -43,6 +43,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 
 #define PF_NAME "pg_freeze"
 
@@ -98,12 +99,6 @@ typedef enum PfOnLeak
 	PF_LEAK_ERROR
 } PfOnLeak;
 
-typedef enum PfOnRestart
-{
-	PF_RESTART_KEEP,
-	PF_RESTART_THAW
-} PfOnRestart;
-
 typedef struct PfTarget
 {
 	PfKind		kind;
@@ -130,7 +125,15 @@ typedef struct PfFreeze
 	TimestampTz frozen_at;		/* 0: never was */
 	TimestampTz thaw_at;		/* 0: not scheduled */
 	TimestampTz thawed_at;		/* 0: is not */
+	TimestampTz ended_at;		/* thawed or aborted; 0: is live */
+	TimestampTz requested_at;
+	TimestampTz reminded_at;	/* 0: never */
+	TimestampTz retry_at;		/* of a thaw that failed, 0: none did */
+	int			thaw_failures;
+	int64		changed;		/* objects */
+	int			by_pid;			/* of the session that asked for it */
 	char	   *end_reason;		/* why it ended, NULL while live */
+	char	   *reason;			/* NULL: none */
 	XLogRecPtr	frozen_lsn;
 	char	   *leaks;			/* one per line, "" if none */
 	char	   *gap;			/* what the guard saw come back, or NULL */
@@ -165,12 +168,16 @@ typedef struct PfRestore
 {
 	int64		restored;
 	int64		skipped;
+	int64		passed;			/* stay taken, for another live freeze */
 } PfRestore;
 
 /* ---- strategies ------------------------------------------------------- */
 
-/* Receives one row of a dry run: an object and what would change there. */
-typedef void (*PfEmit) (void *arg, const char *kind, const char *object, const char *detail);
+/*
+ * Receives one row of a dry run: an object and what would change there;
+ * "relation" is InvalidOid for what is no relation or column.
+ */
+typedef void (*PfEmit) (void *arg, Oid relation, const char *kind, const char *object, const char *detail);
 
 /*
  * A strategy.  engage, release and intact run inside a transaction of the
@@ -181,6 +188,7 @@ typedef struct PfStrategy
 	const char *name;
 	bool		kinds[4];		/* by PfKind */
 	bool		modes[2];		/* by PfMode */
+	bool		rejects;		/* blocked work gets an error, else it waits */
 
 	/* Emits a row per object that engage would change; changes nothing. */
 	void		(*check) (const PfTarget *target, PfEmit emit, void *arg);
@@ -218,8 +226,10 @@ typedef struct PfNote
 
 /* strategy.c */
 extern const PfStrategy *pf_strategy_named(const char *name);
-extern const PfStrategy *pf_strategy_choose(const char *name, bool explicit_name,
+extern const PfStrategy *pf_strategy_choose(const char *name,
 											const PfTarget *target, char **why);
+
+extern char *pf_notes_text(List *notes);
 
 /* ---- target.c --------------------------------------------------------- */
 
@@ -227,6 +237,7 @@ extern const char *pf_kind_name(PfKind kind);
 extern PfKind pf_kind_parse(const char *text);
 extern const char *pf_mode_name(PfMode mode);
 extern PfMode pf_mode_parse(const char *text);
+extern Oid	pf_target_oid(const PfTarget *target, bool missing_ok);
 extern void pf_target_resolve(PfTarget *target);
 extern void pf_target_check_permission(const PfTarget *target);
 extern char *pf_target_text(const PfTarget *target);
@@ -249,93 +260,5 @@ extern bool pf_acl_has(const Acl *acl, Oid role, AclMode mask);
 extern char *pf_acl_out(const Acl *acl);
 extern Acl *pf_acl_in(const char *text, Oid (*map_role) (Oid role, void *arg), void *arg);
 extern char *pf_acl_describe(const Acl *taken);
-
-/* ---- objects.c -------------------------------------------------------- */
-
-/*
- * An object with privileges.  classid is the catalog that carries the ACL
- * (pg_class, pg_attribute, pg_namespace, ...); an ACL of NULL is the
- * catalog's NULL, which means acldefault(objtype, owner).
- */
-typedef struct PfObject
-{
-	Oid			classid;
-	Oid			objid;
-	int32		objsubid;
-	ObjectType	objtype;
-	char		relkind;		/* pg_class and pg_attribute, else 0 */
-	Oid			owner;
-	Oid			nsp;			/* InvalidOid: has none */
-	Acl		   *acl;			/* a copy, or NULL */
-	HeapTuple	tuple;			/* valid until the next object is fetched */
-} PfObject;
-
-typedef struct PfCatalog PfCatalog;
-
-/* Called for each object; the per-object memory context is current. */
-typedef void (*PfObjectFunc) (PfObject *object, void *arg);
-
-extern void pf_objects_scan(const PfTarget *target, PfObjectFunc func, void *arg);
-extern AclMode pf_object_mask(const PfObject *object, PfMode mode);
-extern bool pf_object_in_target(const PfObject *object, const PfTarget *target);
-extern Acl *pf_object_effective_acl(const PfObject *object);
-extern bool pf_object_is_shared(Oid classid);
-extern const char *pf_object_kind(const PfObject *object);
-extern ArrayType *pf_object_names(const PfObject *object, ArrayType **args);
-extern char *pf_object_text(const PfObject *object);
-extern PfCatalog *pf_catalogs_open(void);
-extern void pf_catalogs_close(PfCatalog *catalogs);
-extern bool pf_object_fetch(PfCatalog *catalogs, Oid classid, Oid objid, int32 objsubid, PfObject *object);
-extern bool pf_object_find(const char *kind, ArrayType *names, ArrayType *args,
-						   Oid *classid, Oid *objid, int32 *objsubid);
-extern void pf_object_set_acl(PfCatalog *catalogs, PfObject *object, const Acl *acl);
-
-/* ---- journal.c -------------------------------------------------------- */
-
-/* One journaled change of an ACL. */
-typedef struct PfChange
-{
-	Oid			classid;
-	Oid			objid;
-	int32		objsubid;
-	char	   *kind;
-	ArrayType  *names;
-	ArrayType  *args;
-	Oid			owner;
-	Acl		   *before;			/* NULL: default */
-	Acl		   *after;
-	ItemPointerData tid;		/* of the journal's row, when read from it */
-} PfChange;
-
-typedef void (*PfChangeFunc) (PfChange *change, void *arg);
-
-extern char *journal_schema(void);
-extern bool journal_exists(void);
-extern int64 journal_begin(const PfTarget *target, const PfStrategy *strategy, const char *why,
-						   const PfOptions *options, const PfCaller *caller,
-						   const char *label, const char *reason);
-extern PfFreeze *journal_read(int64 id);
-extern List *journal_live(void);	/* of int64 *, oldest first, all live ids */
-extern List *journal_ids(const char *where, int nargs, Oid *types, Datum *values);
-extern void journal_lock(int64 id, bool session);
-extern bool journal_lock_nowait(int64 id);
-extern void journal_unlock(int64 id);
-extern void journal_transition(PfFreeze *freeze, PfState to, const char *detail);
-extern bool pf_state_may_follow(PfState from, PfState to);
-extern const char *pf_state_name(PfState state);
-extern bool pf_state_is_live(PfState state);
-
-/* ---- guc.c ------------------------------------------------------------ */
-
-extern int	pf_guc_strategy;
-extern int	pf_guc_drain_timeout;
-extern int	pf_guc_on_drain_timeout;
-extern int	pf_guc_cancel_wait;
-extern int	pf_guc_thaw_after;
-extern int	pf_guc_on_leak;
-extern int	pf_guc_max_hold;
-extern int	pf_guc_history_keep;
-extern int	pf_guc_on_restart;
-extern int	pf_guc_remind_after;
 
 #endif							/* PG_FREEZE_H */

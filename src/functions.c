@@ -1,0 +1,712 @@
+/*-------------------------------------------------------------------------
+ *
+ * functions.c
+ *	  The SQL functions: check arguments and privilege, call, return.
+ *
+ * EXECUTE on what changes something is revoked from PUBLIC; a superuser
+ * grants it.  Beyond that: target.c says what may be frozen, and who is no
+ * superuser thaws, extends and alters only freezes of his own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "drain.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "guc.h"
+#include "journal.h"
+#include "life.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "worker.h"
+
+PG_FUNCTION_INFO_V1(freeze_role);
+PG_FUNCTION_INFO_V1(freeze_schema);
+PG_FUNCTION_INFO_V1(freeze_database);
+PG_FUNCTION_INFO_V1(freeze_cluster);
+PG_FUNCTION_INFO_V1(stop_role);
+PG_FUNCTION_INFO_V1(freeze_check);
+PG_FUNCTION_INFO_V1(freeze_extend);
+PG_FUNCTION_INFO_V1(freeze_alter);
+PG_FUNCTION_INFO_V1(thaw);
+PG_FUNCTION_INFO_V1(thaw_label);
+PG_FUNCTION_INFO_V1(thaw_role);
+PG_FUNCTION_INFO_V1(thaw_schema);
+PG_FUNCTION_INFO_V1(thaw_database);
+PG_FUNCTION_INFO_V1(thaw_cluster);
+PG_FUNCTION_INFO_V1(thaw_all);
+PG_FUNCTION_INFO_V1(freeze_in_force);
+PG_FUNCTION_INFO_V1(freeze_in_flight);
+PG_FUNCTION_INFO_V1(freeze_not_built);
+
+/* ---- arguments -------------------------------------------------------- */
+
+static void
+check_server(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this server is a standby"),
+				 errdetail("A freeze is written down in a table, and nothing can be written here."),
+				 errhint("Run it on the primary.")));
+	pf_guc_check_placeholders();
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static void
+bad_argument(const char *name, const char *value, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument \"%s\": %s", name, value ? quote_literal_cstr(value) : "NULL"),
+			 errhint("%s", hint)));
+}
+
+/* An interval in microseconds from now; raises 22023 for what is no span of time. */
+static int64
+span_argument(const char *name, Interval *interval)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz then = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+															   TimestampTzGetDatum(now),
+															   IntervalPGetDatum(interval)));
+
+	if (TIMESTAMP_NOT_FINITE(then) || then < now)
+		bad_argument(name, DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(interval))),
+					 "An interval of 0 or more.");
+	return then - now;
+}
+
+static void
+copy_text(const char *name, char *to, Size size, const char *from)
+{
+	if (from == NULL)
+		from = "";
+	if (strlen(from) >= size)
+		bad_argument(name, psprintf("%zu bytes", strlen(from)), psprintf("At most %zu bytes.", size - 1));
+	strcpy(to, from);
+}
+
+static PfCaller
+this_caller(void)
+{
+	PfCaller	caller = {.role = GetUserId(),.pid = MyProcPid};
+	PfSpi		spi;
+	char	   *address;
+
+	namestrcpy(&caller.role_name, GetUserNameFromId(GetUserId(), false));
+	namestrcpy(&caller.session_user, GetUserNameFromId(GetSessionUserId(), false));
+	strlcpy(caller.application, application_name ? application_name : "", sizeof(caller.application));
+	spi = pf_spi_begin();
+	journal_execute("SELECT host(inet_client_addr())", 0, NULL, NULL, NULL, true);
+	address = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	strlcpy(caller.client_addr, address ? address : "", sizeof(caller.client_addr));
+	pf_spi_end(spi);
+	return caller;
+}
+
+/* Deadlines of those who are no superusers are limited. */
+static void
+check_max_hold(const char *name, int64 us)
+{
+	int64		limit = (int64) pf_guc_max_hold * USECS_PER_SEC;
+
+	if (limit == 0 || superuser() || (us > 0 && us <= limit))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must be between 0 and %d seconds", name, pf_guc_max_hold),
+			 errdetail("Setting pg_freeze.max_hold limits how long others than superusers may freeze.")));
+}
+
+/*
+ * The arguments that all freeze functions share, from number "first" (mode)
+ * on: mode, thaw_after, strategy, action, in_flight, drain_timeout,
+ * on_drain_timeout, attempts, label, reason.  NULL means the setting decides.
+ */
+static PfRequest *
+freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const PfStrategy **strategy)
+{
+	PfRequest  *request = palloc0(offsetof(PfRequest, ids));
+	PfTarget   *target = &request->target;
+	char	   *mode = text_argument(fcinfo, first);
+	char	   *action = text_argument(fcinfo, first + 3);
+	char	   *in_flight = text_argument(fcinfo, first + 4);
+	char	   *on_drain_timeout = text_argument(fcinfo, first + 6);
+	char	   *why;
+
+	check_server();
+	request->action = PF_FREEZE;
+	request->database = MyDatabaseId;
+	target->kind = kind;
+	target->mode = mode ? pf_mode_parse(mode) : PF_WRITE;
+	if (kind != PF_CLUSTER)
+	{
+		if (name == NULL)
+			bad_argument(pf_kind_name(kind), NULL, "A name.");
+		target->name = *name;
+	}
+	pf_target_resolve(target);
+	pf_target_check_permission(target);
+
+	*strategy = pf_strategy_choose(text_argument(fcinfo, first + 2), target, &why);
+	if (kind == PF_DATABASE && target->oid != MyDatabaseId)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("strategy %s works only in the database that it freezes", (*strategy)->name),
+				 errhint("Connect to database %s and run it there.", quote_identifier(NameStr(target->name)))));
+	namestrcpy(&request->strategy, (*strategy)->name);
+	strlcpy(request->why, why, sizeof(request->why));
+
+	if (action && strcmp(action, "wait") != 0 && strcmp(action, "reject") != 0)
+		bad_argument("action", action, "Actions are wait and reject.");
+	if (action && (*strategy)->rejects != (strcmp(action, "reject") == 0))
+		bad_argument("action", action, psprintf("Strategy %s can only %s.", (*strategy)->name, (*strategy)->rejects ? "reject" : "let wait"));
+	if (in_flight && strcmp(in_flight, "hold") != 0 && strcmp(in_flight, "drain") != 0)
+		bad_argument("in_flight", in_flight, "What is in flight can be held (hold) or let finish (drain).");
+	if (in_flight && strcmp(in_flight, "drain") != 0)
+		bad_argument("in_flight", in_flight, psprintf("Strategy %s can only drain.", (*strategy)->name));
+
+	request->options.thaw_after = PG_ARGISNULL(first + 1) ? (int64) pf_guc_thaw_after * USECS_PER_SEC :
+		span_argument("thaw_after", PG_GETARG_INTERVAL_P(first + 1));
+	check_max_hold("thaw_after", request->options.thaw_after);
+	request->options.drain_timeout = PG_ARGISNULL(first + 5) ? pf_guc_drain_timeout :
+		(int) Min(span_argument("drain_timeout", PG_GETARG_INTERVAL_P(first + 5)) / 1000, (int64) INT_MAX);
+	request->options.on_drain_timeout = (PfOnDrainTimeout) pf_guc_on_drain_timeout;
+	if (on_drain_timeout)
+	{
+		if (strcmp(on_drain_timeout, "abort") == 0)
+			request->options.on_drain_timeout = PF_DRAIN_ABORT;
+		else if (strcmp(on_drain_timeout, "cancel") == 0)
+			request->options.on_drain_timeout = PF_DRAIN_CANCEL;
+		else if (strcmp(on_drain_timeout, "terminate") == 0)
+			request->options.on_drain_timeout = PF_DRAIN_TERMINATE;
+		else
+			bad_argument("on_drain_timeout", on_drain_timeout, "What can happen is abort, cancel or terminate.");
+	}
+	request->options.cancel_wait = pf_guc_cancel_wait;
+	request->options.on_leak = (PfOnLeak) pf_guc_on_leak;
+	request->options.attempts = PG_ARGISNULL(first + 7) ? 1 : PG_GETARG_INT32(first + 7);
+	if (request->options.attempts < 1)
+		bad_argument("attempts", psprintf("%d", request->options.attempts), "1 or more.");
+	copy_text("label", request->label, sizeof(request->label), text_argument(fcinfo, first + 8));
+	copy_text("reason", request->reason, sizeof(request->reason), text_argument(fcinfo, first + 9));
+	request->caller = this_caller();
+	return request;
+}
+
+/* ---- replies in the caller -------------------------------------------- */
+
+static void
+caller_notice(PfReply *reply, int elevel, const char *message, const char *detail, const char *hint)
+{
+	ereport(elevel,
+			(errmsg("%s", message),
+			 detail ? errdetail("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* The first value of the last row. */
+static void
+value_row(PfReply *reply, int nvalues, char **values)
+{
+	char	  **value = reply->arg;
+
+	*value = values[0] ? pstrdup(values[0]) : NULL;
+}
+
+typedef struct RowSink
+{
+	ReturnSetInfo *rsinfo;
+	AttInMetadata *meta;
+	char	   *not_held;		/* the first freeze that did not hold */
+	char	   *not_held_why;
+} RowSink;
+
+/* A row of the verdict: into the result set. */
+static void
+verdict_row(PfReply *reply, int nvalues, char **values)
+{
+	RowSink    *sink = reply->arg;
+
+	tuplestore_puttuple(sink->rsinfo->setResult, BuildTupleFromCStrings(sink->meta, values));
+	if (sink->not_held == NULL && (values[3] == NULL || strcmp(values[3], "t") != 0))
+	{
+		sink->not_held = pstrdup(values[0]);
+		sink->not_held_why = pstrdup(values[4] && values[4][0] ? values[4] : values[5]);
+	}
+}
+
+/* ---- freezing --------------------------------------------------------- */
+
+static Datum
+freeze_any(FunctionCallInfo fcinfo, PfKind kind)
+{
+	int			first = kind == PF_CLUSTER ? 0 : 1;
+	const PfStrategy *strategy;
+	PfRequest  *request = freeze_request(fcinfo, kind, first && !PG_ARGISNULL(0) ? PG_GETARG_NAME(0) : NULL, first, &strategy);
+	char	   *id = NULL;
+	PfReply		reply = {.row = value_row,.notice = caller_notice,.arg = &id};
+
+	(void) pf_worker_call(request, offsetof(PfRequest, ids), &reply, false);
+	PG_RETURN_INT64(pg_strtoint64(id));
+}
+
+Datum
+freeze_role(PG_FUNCTION_ARGS)
+{
+	return freeze_any(fcinfo, PF_ROLE);
+}
+
+Datum
+freeze_schema(PG_FUNCTION_ARGS)
+{
+	return freeze_any(fcinfo, PF_SCHEMA);
+}
+
+Datum
+freeze_database(PG_FUNCTION_ARGS)
+{
+	return freeze_any(fcinfo, PF_DATABASE);
+}
+
+Datum
+freeze_cluster(PG_FUNCTION_ARGS)
+{
+	return freeze_any(fcinfo, PF_CLUSTER);
+}
+
+static void
+not_built(const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s is not built yet", what),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+Datum
+stop_role(PG_FUNCTION_ARGS)
+{
+	not_built("stop_role", psprintf("What there is: SELECT freeze_role(%s, mode => 'all', strategy => 'revoke', on_drain_timeout => 'terminate');",
+									quote_literal_cstr(NameStr(*PG_GETARG_NAME(0)))));
+	PG_RETURN_NULL();
+}
+
+Datum
+freeze_alter(PG_FUNCTION_ARGS)
+{
+	not_built("freeze_alter", "It is for strategies that make work wait; strategy revoke rejects it.");
+	PG_RETURN_NULL();
+}
+
+/* Raises 0A000 for what a view shows that is not built; internal. */
+Datum
+freeze_not_built(PG_FUNCTION_ARGS)
+{
+	not_built(text_to_cstring(PG_GETARG_TEXT_PP(0)), NULL);
+	PG_RETURN_NULL();
+}
+
+/* ---- dry run ---------------------------------------------------------- */
+
+typedef struct CheckSink
+{
+	ReturnSetInfo *rsinfo;
+	List	   *relations;
+	int64		changes;
+} CheckSink;
+
+static void
+check_row(ReturnSetInfo *rsinfo, const char *item, const char *kind, const char *object, const char *detail)
+{
+	const char *texts[4] = {item, kind, object, detail};
+	Datum		values[4];
+	bool		nulls[4];
+
+	for (int i = 0; i < 4; i++)
+	{
+		nulls[i] = texts[i] == NULL;
+		values[i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
+	}
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static void
+check_emit(void *arg, Oid relation, const char *kind, const char *object, const char *detail)
+{
+	CheckSink  *sink = arg;
+
+	check_row(sink->rsinfo, "change", kind, object, detail);
+	sink->changes++;
+	if (OidIsValid(relation))
+	{
+		MemoryContext old = MemoryContextSwitchTo(sink->rsinfo->econtext->ecxt_per_query_memory);
+
+		sink->relations = lappend_oid(sink->relations, relation);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+static ArrayType *
+oid_array(List *oids)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(list_length(oids), 1));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, oids)
+		values[n++] = ObjectIdGetDatum(lfirst_oid(cell));
+	return construct_array(values, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT);
+}
+
+Datum
+freeze_check(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	PfKind		kind = pf_kind_parse(PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	NameData	here;
+	Name		name = PG_ARGISNULL(1) ? NULL : PG_GETARG_NAME(1);
+	const PfStrategy *strategy;
+	PfRequest  *request;
+	CheckSink	sink = {.rsinfo = rsinfo};
+	ListCell   *cell;
+
+	if (kind == PF_DATABASE && name == NULL)
+	{
+		namestrcpy(&here, get_database_name(MyDatabaseId));
+		name = &here;
+	}
+	request = freeze_request(fcinfo, kind, name, 2, &strategy);
+	InitMaterializedSRF(fcinfo, 0);
+	check_row(rsinfo, "strategy", strategy->name, NULL, request->why);
+	strategy->check(&request->target, check_emit, &sink);
+	if (sink.changes == 0)
+		check_row(rsinfo, "refused", NULL, NULL, "there is nothing to freeze here, unless another live freeze holds it");
+	foreach(cell, pf_drain_blockers(&request->target, 0, oid_array(sink.relations)))
+	{
+		PfBlocker  *blocker = lfirst(cell);
+
+		check_row(rsinfo, "blocker", blocker->pid ? "session" : "prepared transaction",
+				  blocker->pid ? psprintf("%d", blocker->pid) : blocker->gid,
+				  psprintf("%s: %s", blocker->role, blocker->what));
+	}
+	foreach(cell, strategy->leaks(&request->target))
+		check_row(rsinfo, "leak", ((PfNote *) lfirst(cell))->code, NULL, ((PfNote *) lfirst(cell))->text);
+	foreach(cell, strategy->also_stops(&request->target))
+		check_row(rsinfo, "also stops", ((PfNote *) lfirst(cell))->code, NULL, ((PfNote *) lfirst(cell))->text);
+	return (Datum) 0;
+}
+
+/* ---- thawing ---------------------------------------------------------- */
+
+static bool
+may_end(const PfFreeze *freeze)
+{
+	return superuser() || freeze->owner == GetUserId();
+}
+
+static void
+check_may_end(const PfFreeze *freeze)
+{
+	if (!may_end(freeze))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("freeze " INT64_FORMAT " is not yours", freeze->id),
+				 errdetail("It was made by %s.", quote_identifier(freeze->owner_name)),
+				 errhint("A superuser, or whoever made it, may do that.")));
+}
+
+static PfFreeze *
+existing_freeze(int64 id)
+{
+	PfFreeze   *freeze = journal_read(id);
+
+	if (freeze == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no freeze " INT64_FORMAT " in this database", id),
+				 errhint("freeze_status lists what is frozen here, freeze_history what was. A freeze is known where it was made.")));
+	return freeze;
+}
+
+/* "3 by joe until 12:00; 5 by ann without a deadline" */
+static char *
+list_freezes(List *freezes)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, freezes)
+	{
+		PfFreeze   *freeze = lfirst(cell);
+
+		appendStringInfo(&text, "%sfreeze " INT64_FORMAT " by %s, %s", text.len ? "; " : "", freeze->id,
+						 quote_identifier(freeze->owner_name),
+						 freeze->thaw_at ? psprintf("until %s", timestamptz_to_str(freeze->thaw_at)) : "no deadline");
+	}
+	return text.data;
+}
+
+/* Thaws the freezes (List of PfFreeze *) and fills the result set. */
+static Datum
+thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
+{
+	RowSink		sink = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	PfReply		reply = {.row = verdict_row,.notice = caller_notice,.arg = &sink};
+	Size		size = offsetof(PfRequest, ids) + sizeof(int64) * list_length(freezes);
+	PfRequest  *request = palloc0(size);
+	bool		elsewhere;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	sink.meta = TupleDescGetAttInMetadata(sink.rsinfo->setDesc);
+	request->action = PF_THAW;
+	request->database = MyDatabaseId;
+	request->caller = this_caller();
+	foreach(cell, freezes)
+		request->ids[request->nids++] = ((PfFreeze *) lfirst(cell))->id;
+	if (request->nids == 0)
+		return (Datum) 0;
+
+	elsewhere = pf_worker_call(request, size, &reply, true);
+	if (!elsewhere)
+	{
+		ereport(WARNING,
+				(errmsg("no background worker is free: the thaw takes effect when this transaction commits"),
+				 errhint("Raise max_worker_processes; a restart is needed.")));
+		pf_life_thaw_here(request, &reply);
+	}
+	if (require_held && sink.not_held)
+		ereport(elsewhere ? ERROR : WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze %s is thawed, but it is not certain that it held", sink.not_held),
+				 errdetail("%s", sink.not_held_why)));
+	return (Datum) 0;
+}
+
+Datum
+thaw(PG_FUNCTION_ARGS)
+{
+	PfFreeze   *freeze;
+
+	check_server();
+	freeze = existing_freeze(PG_GETARG_INT64(0));
+	check_may_end(freeze);
+	pf_life_check_in_hold(freeze);
+	return thaw_list(fcinfo, list_make1(freeze), PG_GETARG_BOOL(1));
+}
+
+static List *
+read_freezes(List *ids)
+{
+	List	   *freezes = NIL;
+	ListCell   *cell;
+
+	foreach(cell, ids)
+		freezes = lappend(freezes, journal_read(*(int64 *) lfirst(cell)));
+	return freezes;
+}
+
+Datum
+thaw_label(PG_FUNCTION_ARGS)
+{
+	Oid			type = TEXTOID;
+	Datum		label = PG_GETARG_DATUM(0);
+	List	   *freezes;
+	ListCell   *cell;
+
+	check_server();
+	freezes = read_freezes(journal_ids("label = $1 AND state NOT IN ('thawed', 'aborted')", 1, &type, &label));
+	if (freezes == NIL)
+	{
+		List	   *over = journal_ids("label = $1", 1, &type, &label);
+
+		if (over != NIL)
+			pf_life_check_in_hold(existing_freeze(*(int64 *) llast(over)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no freeze with label %s in this database", quote_literal_cstr(TextDatumGetCString(label))),
+				 errhint("freeze_status lists what is frozen here. A freeze is known where it was made.")));
+	}
+	foreach(cell, freezes)
+		check_may_end(lfirst(cell));
+	return thaw_list(fcinfo, freezes, PG_GETARG_BOOL(1));
+}
+
+/* By the name of the target: the one freeze that is live, or with force all. */
+static Datum
+thaw_named(FunctionCallInfo fcinfo, PfKind kind)
+{
+	static const char *const of_target = "target_kind = $1 AND (target_oid = $2 OR target_name = $3)";
+	int			first = kind == PF_CLUSTER ? 0 : 1;
+	PfTarget	target = {.kind = kind};
+	bool		force = PG_GETARG_BOOL(first);
+	Oid			types[3] = {TEXTOID, OIDOID, TEXTOID};
+	Datum		values[3];
+	List	   *freezes;
+	ListCell   *cell;
+
+	check_server();
+	if (kind != PF_CLUSTER)
+		target.name = *PG_GETARG_NAME(0);
+	values[0] = CStringGetTextDatum(pf_kind_name(kind));
+	values[1] = ObjectIdGetDatum(pf_target_oid(&target, true));
+	values[2] = CStringGetTextDatum(NameStr(target.name));
+	freezes = read_freezes(journal_ids(psprintf("%s AND state NOT IN ('thawed', 'aborted')", of_target), 3, types, values));
+	if (freezes == NIL)
+	{
+		List	   *over = journal_ids(of_target, 3, types, values);
+		PfFreeze   *last = over ? existing_freeze(*(int64 *) llast(over)) : NULL;
+
+		if (last == NULL)
+			pf_target_resolve(&target);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is not frozen in this database", pf_target_text(&target)),
+				 last ? errdetail("Its last freeze, " INT64_FORMAT ", ended at %s: %s.", last->id,
+								  timestamptz_to_str(last->ended_at), last->end_reason) : 0,
+				 errhint("freeze_status lists what is frozen here. A freeze is known where it was made.")));
+	}
+	foreach(cell, freezes)
+		check_may_end(lfirst(cell));
+	if (list_length(freezes) > 1 && !force)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s has %d live freezes", pf_target_text(&target), list_length(freezes)),
+				 errdetail("%s.", list_freezes(freezes)),
+				 errhint("Thaw one with thaw(id), or all of them with force => true.")));
+	return thaw_list(fcinfo, freezes, PG_GETARG_BOOL(first + 1));
+}
+
+Datum
+thaw_role(PG_FUNCTION_ARGS)
+{
+	return thaw_named(fcinfo, PF_ROLE);
+}
+
+Datum
+thaw_schema(PG_FUNCTION_ARGS)
+{
+	return thaw_named(fcinfo, PF_SCHEMA);
+}
+
+Datum
+thaw_database(PG_FUNCTION_ARGS)
+{
+	return thaw_named(fcinfo, PF_DATABASE);
+}
+
+Datum
+thaw_cluster(PG_FUNCTION_ARGS)
+{
+	return thaw_named(fcinfo, PF_CLUSTER);
+}
+
+Datum
+thaw_all(PG_FUNCTION_ARGS)
+{
+	List	   *mine = NIL;
+	ListCell   *cell;
+
+	check_server();
+	foreach(cell, read_freezes(journal_ids("state IN ('frozen', 'lost', 'thawing')", 0, NULL, NULL)))
+		if (may_end(lfirst(cell)))
+			mine = lappend(mine, lfirst(cell));
+	return thaw_list(fcinfo, mine, PG_GETARG_BOOL(0));
+}
+
+Datum
+freeze_extend(PG_FUNCTION_ARGS)
+{
+	Size		size = offsetof(PfRequest, ids) + sizeof(int64);
+	PfRequest  *request = palloc0(size);
+	char	   *at = NULL;
+	PfReply		reply = {.row = value_row,.notice = caller_notice,.arg = &at};
+	PfFreeze   *freeze;
+
+	check_server();
+	freeze = existing_freeze(PG_GETARG_INT64(0));
+	check_may_end(freeze);
+	pf_life_check_in_hold(freeze);
+	request->action = PF_EXTEND;
+	request->database = MyDatabaseId;
+	request->extend_by = span_argument("by", PG_GETARG_INTERVAL_P(1));
+	check_max_hold("by", request->extend_by);
+	request->caller = this_caller();
+	request->nids = 1;
+	request->ids[0] = freeze->id;
+	(void) pf_worker_call(request, size, &reply, false);
+	if (at == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(DirectFunctionCall3(timestamptz_in, CStringGetDatum(at),
+										ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/* ---- looking ---------------------------------------------------------- */
+
+Datum
+freeze_in_force(PG_FUNCTION_ARGS)
+{
+	PfFreeze   *freeze = existing_freeze(PG_GETARG_INT64(0));
+	int64		checked;
+
+	PG_RETURN_BOOL((freeze->state == PF_FROZEN || freeze->state == PF_LOST) && !freeze->is_copy &&
+				   freeze->gap == NULL && freeze->strategy->broken(freeze, &checked) == NULL);
+}
+
+static Datum
+text_datum(const char *text, bool *isnull)
+{
+	*isnull = text == NULL;
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+Datum
+freeze_in_flight(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	PfFreeze   *freeze = existing_freeze(PG_GETARG_INT64(0));
+	bool		see_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(cell, pf_drain_blockers(&freeze->target, freeze->id, NULL))
+	{
+		PfBlocker  *blocker = lfirst(cell);
+		Datum		values[9];
+		bool		nulls[9] = {0};
+
+		values[0] = Int32GetDatum(blocker->pid);
+		nulls[0] = blocker->pid == 0;
+		values[1] = text_datum(blocker->gid, &nulls[1]);
+		nulls[2] = blocker->role == NULL;
+		values[2] = blocker->role ? DirectFunctionCall1(namein, CStringGetDatum(blocker->role)) : (Datum) 0;
+		values[3] = text_datum(blocker->application, &nulls[3]);
+		values[4] = text_datum(see_all ? blocker->address : NULL, &nulls[4]);
+		values[5] = text_datum(blocker->state, &nulls[5]);
+		values[6] = TimestampTzGetDatum(blocker->since);
+		nulls[6] = blocker->since == 0;
+		values[7] = text_datum(see_all ? blocker->query : NULL, &nulls[7]);
+		values[8] = text_datum(blocker->what, &nulls[8]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  Event trigger: what would remove the journal of a live freeze is refused.
+ *
+ * Runs in the session that gives the command, before it does anything.  No
+ * event trigger fires for DROP DATABASE, and a superuser can disable this
+ * one; doc/how-it-works.md says what then happens.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_extension.h"
+#include "commands/event_trigger.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "journal.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(freeze_guard);
+
+static bool
+names_it(List *objects, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, objects)
+		if (strcmp(strVal(lfirst(cell)), name) == 0)
+			return true;
+	return false;
+}
+
+static bool
+role_owns_journal(List *roles)
+{
+	PfSpi		spi = pf_spi_begin();
+	ListCell   *cell;
+	bool		result = false;
+	bool		isnull;
+	Oid			owner;
+
+	journal_execute("SELECT extowner FROM pg_extension WHERE extname = 'pg_freeze'", 0, NULL, NULL, NULL, true);
+	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pf_spi_end(spi);
+	foreach(cell, roles)
+		result |= get_rolespec_oid(lfirst(cell), true) == owner;
+	return result;
+}
+
+/* Whether a command would drop or change this extension. */
+static bool
+is_about_journal(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_DropStmt:
+			{
+				DropStmt   *drop = (DropStmt *) command;
+
+				if (drop->removeType == OBJECT_EXTENSION)
+					return names_it(drop->objects, PF_NAME);
+				return drop->removeType == OBJECT_SCHEMA &&
+					names_it(drop->objects, get_namespace_name(journal_namespace()));
+			}
+		case T_DropOwnedStmt:
+			return role_owns_journal(((DropOwnedStmt *) command)->roles);
+		case T_AlterExtensionStmt:
+			return strcmp(((AlterExtensionStmt *) command)->extname, PF_NAME) == 0;
+		case T_AlterExtensionContentsStmt:
+			return strcmp(((AlterExtensionContentsStmt *) command)->extname, PF_NAME) == 0;
+		default:
+			return false;
+	}
+}
+
+Datum
+freeze_guard(PG_FUNCTION_ARGS)
+{
+	EventTriggerData *data;
+	List	   *live;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("not fired by event trigger manager")));
+	data = (EventTriggerData *) fcinfo->context;
+	if (!is_about_journal(data->parsetree))
+		PG_RETURN_NULL();
+	live = journal_ids("state NOT IN ('thawed', 'aborted')", 0, NULL, NULL);
+	if (live != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the journal of pg_freeze is in use by a live freeze"),
+				 errdetail("%d live %s, the oldest is " INT64_FORMAT ". Without the journal nothing could be put back.",
+						   list_length(live), list_length(live) == 1 ? "freeze" : "freezes", *(int64 *) linitial(live)),
+				 errhint("Thaw first: SELECT * FROM %s.thaw_all();", journal_schema())));
+	PG_RETURN_NULL();
+}

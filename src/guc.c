@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *	  The settings.
+ *
+ * Without shared_preload_libraries a session can SET pg_freeze.x before the
+ * library is loaded; the server then checks the value when the setting is
+ * defined, warns, and goes on with the default.  A freeze with a default that
+ * nobody asked for is worse than none, so such values are remembered and
+ * every function that freezes raises 22023 until they are set right.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "compat.h"
+#include "guc.h"
+#include "pg_freeze.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+#include "utils/memutils.h"
+
+int			pf_guc_strategy = PF_STRATEGY_AUTO;
+int			pf_guc_drain_timeout = 5000;
+int			pf_guc_on_drain_timeout = PF_DRAIN_ABORT;
+int			pf_guc_cancel_wait = 2000;
+int			pf_guc_thaw_after = 0;
+int			pf_guc_on_leak = PF_LEAK_WARN;
+int			pf_guc_max_hold = 0;
+int			pf_guc_history_keep = 90 * 24 * 60;
+int			pf_guc_on_restart = PF_RESTART_KEEP;
+int			pf_guc_remind_after = 3600;
+
+static const struct config_enum_entry strategy_options[] = {
+	{"auto", PF_STRATEGY_AUTO, false},
+	{"revoke", 1, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_drain_timeout_options[] = {
+	{"abort", PF_DRAIN_ABORT, false},
+	{"cancel", PF_DRAIN_CANCEL, false},
+	{"terminate", PF_DRAIN_TERMINATE, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_leak_options[] = {
+	{"warn", PF_LEAK_WARN, false},
+	{"error", PF_LEAK_ERROR, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_restart_options[] = {
+	{"keep", PF_RESTART_KEEP, false},
+	{"thaw", PF_RESTART_THAW, false},
+	{NULL, 0, false}
+};
+
+/* Settings that anybody may set, with the value found before they were defined. */
+static struct
+{
+	const char *name;
+	char	   *before;
+}			placeholders[] = {
+	{PF_NAME ".strategy", NULL},
+	{PF_NAME ".drain_timeout", NULL},
+	{PF_NAME ".on_drain_timeout", NULL},
+	{PF_NAME ".cancel_wait", NULL},
+	{PF_NAME ".thaw_after", NULL},
+	{PF_NAME ".on_leak", NULL},
+};
+
+static void
+define_settings(void)
+{
+	DefineCustomEnumVariable(PF_NAME ".strategy",
+							 "How a freeze holds its target still.",
+							 "\"auto\" chooses the strategy that stops the target and nobody else. "
+							 "Read by the freezing call and stored with the freeze.",
+							 &pf_guc_strategy, PF_STRATEGY_AUTO, strategy_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".drain_timeout",
+							"How long a freeze waits for work that was already inside.",
+							"Transactions that had written when the door closed may go on for so long; "
+							"then pg_freeze.on_drain_timeout decides. 0 looks once and does not wait.",
+							&pf_guc_drain_timeout, 5000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomEnumVariable(PF_NAME ".on_drain_timeout",
+							 "What happens when work inside does not end in time.",
+							 "\"abort\" undoes the freeze and names the blockers, \"cancel\" cancels their "
+							 "statements first, \"terminate\" ends their sessions after that.",
+							 &pf_guc_on_drain_timeout, PF_DRAIN_ABORT, on_drain_timeout_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".cancel_wait",
+							"How long a cancelled or terminated session has to go.",
+							"The time between two rungs of the ladder of pg_freeze.on_drain_timeout.",
+							&pf_guc_cancel_wait, 2000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".thaw_after",
+							"When a freeze is thawed by itself, counted from when it is frozen.",
+							"0 does not schedule a thaw: the freeze then holds until somebody thaws it.",
+							&pf_guc_thaw_after, 0, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomEnumVariable(PF_NAME ".on_leak",
+							 "What happens when the target could still write in some way.",
+							 "\"warn\" names the ways in the NOTICE and in freeze_status, \"error\" refuses the freeze.",
+							 &pf_guc_on_leak, PF_LEAK_WARN, on_leak_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".max_hold",
+							"The longest deadline that somebody who is no superuser may set.",
+							"0 is no limit. With a limit a freeze of theirs must have a deadline.",
+							&pf_guc_max_hold, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".history_keep",
+							"How long freezes that are over stay in freeze_history.",
+							"Older ones are deleted when the next freeze is made or thawed.",
+							&pf_guc_history_keep, 90 * 24 * 60, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomEnumVariable(PF_NAME ".on_restart",
+							 "What happens to live freezes when the server has been started.",
+							 "\"thaw\" is for a server restored from a snapshot that was taken while frozen. "
+							 "Takes effect at the start with shared_preload_libraries, else at the next call.",
+							 &pf_guc_on_restart, PF_RESTART_KEEP, on_restart_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".remind_after",
+							"How often the log says that a freeze without a deadline is in force.",
+							"The line has the id, who made it, and the statement that thaws it.",
+							&pf_guc_remind_after, 3600, 10, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+/* Defines the settings; called once, when the library is loaded. */
+void
+pf_guc_define(void)
+{
+	for (int i = 0; i < (int) lengthof(placeholders); i++)
+	{
+		const char *value = GetConfigOption(placeholders[i].name, true, false);
+
+		if (value)
+			placeholders[i].before = MemoryContextStrdup(TopMemoryContext, value);
+	}
+	define_settings();
+	MarkGUCPrefixReserved(PF_NAME);
+}
+
+/*
+ * Raises 22023 if a setting was given an invalid value before the library was
+ * loaded and has not been set since.
+ */
+void
+pf_guc_check_placeholders(void)
+{
+	for (int i = 0; i < (int) lengthof(placeholders); i++)
+		if (placeholders[i].before &&
+			pf_guc_source(placeholders[i].name) == PGC_S_DEFAULT &&
+			set_config_option(placeholders[i].name, placeholders[i].before, PGC_USERSET, PGC_S_TEST,
+							  GUC_ACTION_SET, false, DEBUG5, false) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for parameter \"%s\": \"%s\"",
+							placeholders[i].name, placeholders[i].before),
+					 errdetail("It was set before the library was loaded, when nothing could check it."),
+					 errhint("SET %s to a valid value, or RESET it and SET it to the default.",
+							 placeholders[i].name)));
+}

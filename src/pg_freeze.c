@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * pg_freeze.c
+ *	  What happens when the library is loaded.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "guc.h"
+#include "miscadmin.h"
+#include "pg_freeze.h"
+#include "scheduler.h"
+
+PG_MODULE_MAGIC;
+
+void
+_PG_init(void)
+{
+	pf_guc_define();
+	if (process_shared_preload_libraries_in_progress)
+		pf_scheduler_register_launcher();
+}

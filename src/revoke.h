@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * revoke.h
+ *	  What the strategy "revoke" takes from an object.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_REVOKE_H
+#define PF_REVOKE_H
+
+#include "objects.h"
+
+extern Acl *pf_revoke_take(PfCatalogs *catalogs, const PfObject *object, const Acl *acl, const PfTarget *target);
+
+#endif							/* PF_REVOKE_H */

@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.c
+ *	  What can be frozen: from names to OIDs, and who may freeze it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "pg_freeze.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+static const char *const kind_names[] = {"role", "schema", "database", "cluster"};
+static const char *const mode_names[] = {"write", "all"};
+
+const char *
+pf_kind_name(PfKind kind)
+{
+	return kind_names[kind];
+}
+
+/* Raises 22023 where the text is no kind of target. */
+PfKind
+pf_kind_parse(const char *text)
+{
+	for (int i = 0; i < (int) lengthof(kind_names); i++)
+		if (strcmp(text, kind_names[i]) == 0)
+			return (PfKind) i;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"%s\" is no kind of target", text),
+			 errhint("Kinds are role, schema, database and cluster.")));
+}
+
+const char *
+pf_mode_name(PfMode mode)
+{
+	return mode_names[mode];
+}
+
+/* Raises 22023 where the text is no mode. */
+PfMode
+pf_mode_parse(const char *text)
+{
+	for (int i = 0; i < (int) lengthof(mode_names); i++)
+		if (strcmp(text, mode_names[i]) == 0)
+			return (PfMode) i;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"%s\" is no mode", text),
+			 errhint("Modes are write (reads go on) and all (nothing goes on).")));
+}
+
+/* "role gitlab", for people. */
+char *
+pf_target_text(const PfTarget *target)
+{
+	if (target->kind == PF_CLUSTER)
+		return pstrdup("the cluster");
+	return psprintf("%s %s", kind_names[target->kind], quote_identifier(NameStr(target->name)));
+}
+
+/*
+ * The OID of a target's name.  Raises 42704, 3F000 or 3D000 where there is
+ * none, or returns InvalidOid.
+ */
+Oid
+pf_target_oid(const PfTarget *target, bool missing_ok)
+{
+	switch (target->kind)
+	{
+		case PF_ROLE:
+			return get_role_oid(NameStr(target->name), missing_ok);
+		case PF_SCHEMA:
+			return get_namespace_oid(NameStr(target->name), missing_ok);
+		case PF_DATABASE:
+			return get_database_oid(NameStr(target->name), missing_ok);
+		case PF_CLUSTER:
+			break;
+	}
+	return InvalidOid;
+}
+
+/* Sets the OID of a target by its name; raises as pf_target_oid() does. */
+void
+pf_target_resolve(PfTarget *target)
+{
+	target->oid = pf_target_oid(target, false);
+}
+
+/*
+ * Raises 42501 unless the current user may freeze this: a superuser anything
+ * (EXECUTE on the functions is the door for everybody else); others neither a
+ * superuser nor what would freeze themselves.
+ */
+void
+pf_target_check_permission(const PfTarget *target)
+{
+	if (superuser())
+		return;
+	if (target->kind == PF_ROLE && superuser_arg(target->oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser may freeze a superuser"),
+				 errdetail("Role %s is a superuser.", quote_identifier(NameStr(target->name)))));
+	if (target->kind == PF_ROLE && is_member_of_role(GetUserId(), target->oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("you would freeze yourself"),
+				 errdetail("Role %s is a member of role %s.",
+						   quote_identifier(GetUserNameFromId(GetUserId(), false)),
+						   quote_identifier(NameStr(target->name))),
+				 errhint("Ask a superuser, or somebody who is not a member of that role.")));
+	if (target->kind != PF_ROLE && target->mode == PF_ALL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser may freeze a %s in mode all", kind_names[target->kind]),
+				 errdetail("You would freeze yourself and could not thaw it."),
+				 errhint("Use mode write, or ask a superuser.")));
+}

@@ -1,0 +1,270 @@
+/*-------------------------------------------------------------------------
+ *
+ * witness.c
+ *	  Event trigger: what third parties do to privileges while a freeze by
+ *	  the strategy "revoke" is live.
+ *
+ * Runs in the session that gives a GRANT or REVOKE, at its end, and writes in
+ * its transaction: if that rolls back, nothing was witnessed and nothing was
+ * done.
+ *
+ * REVOKE of a privilege that the freeze has already taken finds nothing in
+ * the catalog, and thaw would give back what somebody has revoked.  So it is
+ * applied to the journaled ACL too, with the server's own aclupdate().
+ * GRANT of something back to the target ends the hold: it is noted in the
+ * freeze's row, because a later REVOKE would leave no trace of it.
+ *
+ * No event trigger fires for databases, tablespaces, parameters and role
+ * memberships; default privileges do not say what was changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/xact.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_largeobject_metadata.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/event_trigger.h"
+#include "executor/spi.h"
+#include "journal.h"
+#include "miscadmin.h"
+#include "compat.h"
+#include "revoke.h"
+#include "tcop/deparse_utility.h"
+#include "utils/aclchk_internal.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(freeze_witness);
+
+typedef struct Witness
+{
+	PfCatalogs *catalogs;
+	PfChanges  *changes;
+	List	   *live;			/* of PfFreeze * */
+	InternalGrant *grant;
+} Witness;
+
+static Oid
+catalog_of(ObjectType objtype)
+{
+	switch (objtype)
+	{
+		case OBJECT_TABLE:
+		case OBJECT_SEQUENCE:
+			return RelationRelationId;
+		case OBJECT_SCHEMA:
+			return NamespaceRelationId;
+		case OBJECT_LARGEOBJECT:
+			return LargeObjectMetadataRelationId;
+		case OBJECT_FUNCTION:
+		case OBJECT_PROCEDURE:
+		case OBJECT_ROUTINE:
+			return ProcedureRelationId;
+		case OBJECT_TYPE:
+		case OBJECT_DOMAIN:
+			return TypeRelationId;
+		case OBJECT_LANGUAGE:
+			return LanguageRelationId;
+		case OBJECT_FOREIGN_SERVER:
+			return ForeignServerRelationId;
+		case OBJECT_FDW:
+			return ForeignDataWrapperRelationId;
+		default:
+			return InvalidOid;
+	}
+}
+
+/* Applies the REVOKE to a journaled ACL. */
+static void
+replay_revoke(Witness *witness, PfChange *change, const PfObject *object, AclMode privileges)
+{
+	InternalGrant *grant = witness->grant;
+	Acl		   *before = change->before ? pf_acl_in(change->before, NULL, NULL) :
+		acldefault(object->objtype, change->owner);
+	Acl		   *result = before;
+	Oid			grantor;
+	AclMode		options;
+	ListCell   *cell;
+
+	if (change->owner != object->owner)
+		before = result = aclnewowner(before, change->owner, object->owner);
+	pf_select_best_grantor(grant, privileges, before, object->owner, &grantor, &options);
+	foreach(cell, grant->grantees)
+	{
+		AclItem		item = {.ai_grantee = lfirst_oid(cell),.ai_grantor = grantor};
+
+		ACLITEM_SET_PRIVS_GOPTIONS(item, grant->grant_option ? ACL_NO_RIGHTS : privileges & options,
+								   privileges & options);
+		result = aclupdate(result, &item, ACL_MODECHG_DEL, object->owner, grant->behavior);
+	}
+	if (!pf_acl_equal(before, result))
+	{
+		if (change->owner != object->owner)
+			result = aclnewowner(result, object->owner, change->owner);
+		journal_change_replace(witness->changes, change, pf_acl_out(result), change->after);
+	}
+}
+
+/* Notes that the target holds again what the freeze takes. */
+static void
+note_gap(PfFreeze *freeze, const PfObject *object, const Acl *without)
+{
+	Oid			type = TEXTOID;
+	Datum		value;
+
+	if (freeze->gap)
+		return;
+	freeze->gap = psprintf("at %s role %s granted %s on %s back to the target",
+						   timestamptz_to_str(GetCurrentTimestamp()),
+						   quote_identifier(GetUserNameFromId(GetUserId(), false)),
+						   pf_acl_describe(pf_acl_difference(pf_object_effective_acl(object), without)),
+						   pf_object_text(object));
+	value = CStringGetTextDatum(freeze->gap);
+	journal_set(freeze->id, "gap = $2", 1, &type, &value, NULL);
+	ereport(LOG,
+			(errmsg("pg_freeze: freeze " INT64_FORMAT " of %s does not hold: %s", freeze->id,
+					pf_target_text(&freeze->target), freeze->gap)));
+}
+
+static void
+witness_object(Witness *witness, Oid classid, Oid objid, int32 objsubid, AclMode privileges)
+{
+	PfObject	object;
+	ListCell   *cell;
+
+	if (!pf_object_fetch(witness->catalogs, classid, objid, objsubid, &object))
+		return;
+	foreach(cell, witness->live)
+	{
+		PfFreeze   *freeze = lfirst(cell);
+		PfChange	change;
+		Acl		   *without;
+
+		if (!witness->grant->is_grant)
+		{
+			if (journal_change_find(witness->changes, freeze->id, classid, objid, objsubid, &change))
+				replay_revoke(witness, &change, &object, privileges);
+		}
+		else if ((without = pf_revoke_take(witness->catalogs, &object, object.acl, &freeze->target)) != NULL)
+			note_gap(freeze, &object, without);
+	}
+}
+
+/* The bits of a column privilege list; ALL has no name. */
+static AclMode
+column_privilege(const char *name)
+{
+	if (name == NULL)
+		return ACL_ALL_RIGHTS_COLUMN;
+	if (strcmp(name, "insert") == 0)
+		return ACL_INSERT;
+	if (strcmp(name, "update") == 0)
+		return ACL_UPDATE;
+	if (strcmp(name, "references") == 0)
+		return ACL_REFERENCES;
+	return ACL_SELECT;
+}
+
+/* A REVOKE on a table takes the columns' privileges too. */
+static void
+witness_relation_columns(Witness *witness, Oid relid, AclMode privileges)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	AttrNumber	natts = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+
+	ReleaseSysCache(tuple);
+	for (AttrNumber attnum = FirstLowInvalidHeapAttributeNumber + 1; attnum <= natts; attnum++)
+		if (attnum != 0)
+			witness_object(witness, AttributeRelationId, relid, attnum, privileges & ACL_ALL_RIGHTS_COLUMN);
+}
+
+static void
+witness_grant(Witness *witness)
+{
+	InternalGrant *grant = witness->grant;
+	Oid			classid = catalog_of(grant->objtype);
+	AclMode		privileges = grant->all_privs ? ((AclMode) 1 << N_ACL_RIGHTS) - 1 : grant->privileges;
+	ListCell   *object;
+	ListCell   *cell;
+	ListCell   *column;
+
+	if (!OidIsValid(classid))
+		return;
+	foreach(object, grant->objects)
+	{
+		Oid			objid = lfirst_oid(object);
+
+		witness_object(witness, classid, objid, 0, privileges);
+		if (classid != RelationRelationId)
+			continue;
+		if (!grant->is_grant && privileges != ACL_NO_RIGHTS)
+			witness_relation_columns(witness, objid, privileges);
+		foreach(cell, grant->col_privs)
+		{
+			AccessPriv *priv = lfirst(cell);
+
+			foreach(column, priv->cols)
+				witness_object(witness, AttributeRelationId, objid,
+							   get_attnum(objid, strVal(lfirst(column))), column_privilege(priv->priv_name));
+		}
+	}
+}
+
+Datum
+freeze_witness(PG_FUNCTION_ARGS)
+{
+	Witness		witness = {0};
+	List	   *grants = NIL;
+	MemoryContext context = CurrentMemoryContext;
+	PfSpi		spi;
+	ListCell   *cell;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("not fired by event trigger manager")));
+	foreach(cell, journal_live_others(0))
+		if (((PfFreeze *) lfirst(cell))->strategy == &pf_revoke && !((PfFreeze *) lfirst(cell))->is_copy)
+			witness.live = lappend(witness.live, lfirst(cell));
+	if (witness.live == NIL)
+		PG_RETURN_NULL();
+
+	spi = pf_spi_begin();
+	journal_execute("SELECT command FROM pg_event_trigger_ddl_commands()", 0, NULL, NULL, NULL, false);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		CollectedCommand *command = (CollectedCommand *)
+			DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		if (command->type == SCT_Grant)
+			grants = lappend(grants, command->d.grant.istmt);
+		MemoryContextSwitchTo(old);
+	}
+	pf_spi_end(spi);
+
+	witness.catalogs = pf_catalogs_open();
+	witness.changes = journal_changes_open();
+	foreach(cell, grants)
+	{
+		witness.grant = lfirst(cell);
+		witness_grant(&witness);
+		CommandCounterIncrement();
+	}
+	journal_changes_close(witness.changes);
+	pf_catalogs_close(witness.catalogs);
+	PG_RETURN_NULL();
+}

@@ -8,7 +8,14 @@
 #ifndef PF_SCHEDULER_H
 #define PF_SCHEDULER_H
 
+#include "postgres.h"
+
 #include "datatype/timestamp.h"
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+
+#define PF_RESTART_AFTER	10	/* s, after an error or a crash */
+#define PF_RETRY_EVERY		10000	/* ms between tries to get a worker slot */
 
 /*
  * Makes sure that this database has a scheduler and that it wakes up at "at"
@@ -17,8 +24,20 @@
  */
 extern void pf_scheduler_wake(TimestampTz at);
 
+/*
+ * Has the scheduler of this database, if there is one, look now: so that one
+ * whose last freeze has ended doesn't sleep on in a worker slot.  Called
+ * outside a transaction; starts nothing.
+ */
+extern void pf_scheduler_look(void);
+
 /* Registers the static launcher; called from _PG_init when preloaded. */
 extern void pf_scheduler_register_launcher(void);
+
+/* For launcher.c. */
+extern BackgroundWorkerHandle *pf_scheduler_register(Oid database, dsm_handle handle);
+extern bool pf_scheduler_is_stopped(BackgroundWorkerHandle *worker);
+extern void pf_scheduler_doze(long timeout);
 
 /*
  * life.c: in a connected worker, outside a transaction: finishes what a dead

@@ -67,6 +67,21 @@ typedef struct PfReply
  */
 extern bool pf_worker_call(const PfRequest *request, Size size, PfReply *reply, bool may_fail);
 
+/*
+ * In a request worker: whether cancels, from whomever, raise an error here;
+ * lock_timeout and statement_timeout do in any case.  Ignore them before
+ * undoing, so that a cancel that is still on its way doesn't stop that.  Where
+ * decide() returns true it has done so.  After heeding them again ask
+ * cancelled(): one may have come meanwhile.  Does nothing in a session.
+ */
+extern void pf_worker_ignore_cancel(bool ignore);
+
+/*
+ * The settings that pg_freeze's connected workers run with, whatever the
+ * server, the database or the role has.
+ */
+extern void pf_worker_settings(void);
+
 /* life.c: what the worker runs once it is connected, outside a transaction. */
 extern void pf_life_run(const PfRequest *request, PfReply *reply);
 

@@ -1,0 +1,343 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The worker's side of a request: see call.c for the caller's, and
+ *	  segment.h for what they share.
+ *
+ * The process attaches the segment, copies the request out of it, connects,
+ * and runs pf_life_run(), whose rows, notices and error go into the queue.
+ * Messages to a caller that has gone are dropped: what it leaves undone, it
+ * has been cancelled to undo.
+ *
+ * SIGINT comes from the caller, once, with the outcome "cancelled"; it raises
+ * an error wherever life.c is.  It can come late, while life.c undoes already:
+ * hence pf_worker_ignore_cancel().
+ *
+ * Failure.  An error: life.c has undone; the error goes to the caller, who
+ * raises and logs it, and is logged here only if the caller has gone.  SIGTERM
+ * ends the process as it ends any backend, and leaves the rest to the
+ * scheduler, for whom the journal says how far this one came.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shm_mq.h"
+#include "storage/shm_toc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+
+#include "segment.h"
+#include "worker.h"
+
+/* This side's ends of what is shared. */
+typedef struct PfWorker
+{
+	PfHeader   *header;
+	shm_mq_handle *queue;
+} PfWorker;
+
+static bool is_request_worker = false;
+
+PGDLLEXPORT void pf_worker_main(Datum main_arg);
+
+/* ---- cancels ---------------------------------------------------------- */
+
+/*
+ * SIGINT once cancels are ignored: the server's own timers send it too, and
+ * those still count.
+ */
+static void
+handle_timers_only(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (!proc_exit_inprogress &&
+		(get_timeout_indicator(LOCK_TIMEOUT, false) ||
+		 get_timeout_indicator(STATEMENT_TIMEOUT, false)))
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+	SetLatch(MyLatch);
+
+	errno = save_errno;
+}
+
+/* See worker.h. */
+void
+pf_worker_ignore_cancel(bool ignore)
+{
+	if (!is_request_worker)
+		return;
+	pqsignal(SIGINT, ignore ? handle_timers_only : StatementCancelHandler);
+	QueryCancelPending = false;
+}
+
+/* ---- messages --------------------------------------------------------- */
+
+static void
+put_int(StringInfo buf, int32 value)
+{
+	appendBinaryStringInfo(buf, (char *) &value, sizeof(value));
+}
+
+/* A string is its length and its bytes, without the 0; NULL is length -1. */
+static void
+put_string(StringInfo buf, const char *value)
+{
+	int32		len = value ? (int32) strlen(value) : -1;
+
+	put_int(buf, len);
+	if (value)
+		appendBinaryStringInfo(buf, value, len);
+}
+
+/*
+ * Sends a message; false if the caller is gone.  A cancel in the middle of a
+ * message would leave half of it in the queue, so it has to wait.
+ */
+static bool
+send_message(PfWorker *worker, StringInfo buf)
+{
+	shm_mq_result result;
+
+	HOLD_CANCEL_INTERRUPTS();
+	result = shm_mq_send(worker->queue, buf->len, buf->data, false, true);
+	RESUME_CANCEL_INTERRUPTS();
+	pfree(buf->data);
+	return result == SHM_MQ_SUCCESS;
+}
+
+static void
+start_message(StringInfo buf, PfMessageType type)
+{
+	initStringInfo(buf);
+	appendStringInfoChar(buf, (char) type);
+}
+
+static void
+reply_row(PfReply *reply, int nvalues, char **values)
+{
+	StringInfoData buf;
+
+	start_message(&buf, PF_MESSAGE_ROW);
+	put_int(&buf, nvalues);
+	for (int i = 0; i < nvalues; i++)
+		put_string(&buf, values[i]);
+	send_message(reply->arg, &buf);
+}
+
+static void
+reply_notice(PfReply *reply, int elevel, const char *message, const char *detail, const char *hint)
+{
+	StringInfoData buf;
+
+	start_message(&buf, PF_MESSAGE_NOTICE);
+	put_int(&buf, elevel);
+	put_string(&buf, message);
+	put_string(&buf, detail);
+	put_string(&buf, hint);
+	send_message(reply->arg, &buf);
+}
+
+static bool
+reply_decide(PfReply *reply)
+{
+	PfWorker   *worker = reply->arg;
+	uint32		expected = PF_OUTCOME_PENDING;
+
+	if (!pg_atomic_compare_exchange_u32(&worker->header->outcome, &expected, PF_OUTCOME_DECIDED))
+		return expected == PF_OUTCOME_DECIDED;
+
+	/* What is decided is also written down, whoever cancels now. */
+	pf_worker_ignore_cancel(true);
+	return true;
+}
+
+static bool
+reply_cancelled(PfReply *reply)
+{
+	PfWorker   *worker = reply->arg;
+
+	return pg_atomic_read_u32(&worker->header->outcome) == PF_OUTCOME_CANCELLED;
+}
+
+/* Sends the caller an error, or logs it where nobody is left to raise it. */
+static void
+send_error(PfWorker *worker, ErrorData *error)
+{
+	StringInfoData buf;
+
+	start_message(&buf, PF_MESSAGE_ERROR);
+	put_int(&buf, error->sqlerrcode);
+	put_string(&buf, error->message);
+	put_string(&buf, error->detail);
+	put_string(&buf, error->hint);
+	if (!send_message(worker, &buf) && error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg_internal("%s", error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 error->hint ? errhint("%s", error->hint) : 0));
+}
+
+/* ---- the process ------------------------------------------------------ */
+
+static void
+set_pid(PfHeader *header, pid_t pid)
+{
+	SpinLockAcquire(&header->mutex);
+	header->worker_pid = pid;
+	SpinLockRelease(&header->mutex);
+}
+
+/* before_shmem_exit: nobody may signal this pid any more. */
+static void
+withdraw_pid(int code, Datum header)
+{
+	set_pid((PfHeader *) DatumGetPointer(header), 0);
+}
+
+/*
+ * Maps the segment that the caller made and copies the request out of it.
+ * Ends the process if the caller has gone in the meantime.
+ */
+static PfRequest *
+attach_to_caller(dsm_handle handle, PfWorker *worker)
+{
+	dsm_segment *segment = dsm_attach(handle);
+	shm_toc    *toc;
+	shm_mq	   *queue;
+	PfRequest  *request;
+
+	if (segment == NULL)
+		proc_exit(0);
+	dsm_pin_mapping(segment);
+	toc = shm_toc_attach(PF_SEGMENT_MAGIC, dsm_segment_address(segment));
+	if (toc == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the session that asks has another version of the library pg_freeze"),
+				 errhint("Connect anew, or restart the server if it preloads pg_freeze.")));
+
+	worker->header = shm_toc_lookup(toc, PF_KEY_HEADER, false);
+	queue = shm_toc_lookup(toc, PF_KEY_QUEUE, false);
+	shm_mq_set_sender(queue, MyProc);
+	worker->queue = shm_mq_attach(queue, segment, NULL);
+
+	request = MemoryContextAlloc(TopMemoryContext, worker->header->request_size);
+	memcpy(request, shm_toc_lookup(toc, PF_KEY_REQUEST, false), worker->header->request_size);
+	return request;
+}
+
+/* Runs the request; an error goes to the caller, not to the log as well. */
+static void
+run_request(PfRequest *request, PfWorker *worker)
+{
+	PfReply		reply = {
+		.row = reply_row,
+		.notice = reply_notice,
+		.decide = reply_decide,
+		.cancelled = reply_cancelled,
+		.arg = worker
+	};
+	StringInfoData buf;
+
+	PG_TRY();
+	{
+		if (reply.cancelled(&reply))
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("the request was cancelled before it began")));
+		pf_life_run(request, &reply);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		pf_worker_ignore_cancel(true);
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(TopMemoryContext);
+		send_error(worker, error);
+	}
+	PG_END_TRY();
+
+	start_message(&buf, PF_MESSAGE_DONE);
+	send_message(worker, &buf);
+}
+
+/* The entry point of the worker. */
+void
+pf_worker_main(Datum main_arg)
+{
+	PfWorker	worker;
+	PfRequest  *request;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	request = attach_to_caller(DatumGetUInt32(main_arg), &worker);
+	BackgroundWorkerInitializeConnectionByOid(request->database, InvalidOid,
+											  BGWORKER_BYPASS_ALLOWCONN);
+	pf_worker_settings();
+
+	is_request_worker = true;
+	before_shmem_exit(withdraw_pid, PointerGetDatum(worker.header));
+	set_pid(worker.header, MyProcPid);
+
+	run_request(request, &worker);
+	proc_exit(0);
+}
+
+/*
+ * See worker.h.  PGC_S_OVERRIDE beats what is set for the database, and a
+ * reload of the configuration.  Dates are ISO, because rows travel as text
+ * and the caller's DateStyle reads that whatever it is.  Commits don't wait
+ * for a synchronous standby: a journal row precedes in the WAL what it
+ * describes, so a standby never has one without the other, and a standby that
+ * is away must not keep anybody from thawing.
+ */
+void
+pf_worker_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"application_name", PF_NAME},
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"transaction_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"synchronous_commit", "local"},
+		{"row_security", "off"},
+		{"DateStyle", "ISO, YMD"},
+		{"IntervalStyle", "postgres"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+	{
+		/* transaction_timeout is there from 17 on */
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
+}

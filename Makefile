@@ -16,8 +16,11 @@ OBJS = \
 	src/acl.o \
 	src/leak.o \
 	src/drain.o \
+	src/call.o \
 	src/worker.o \
+	src/board.o \
 	src/scheduler.o \
+	src/launcher.o \
 	src/guard.o \
 	src/functions.o
 

@@ -1,0 +1,580 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain.c
+ *	  Who of a target is in flight, and the ladder that ends them.
+ *
+ * Runs in the worker that makes a freeze, after the transaction that took
+ * the privileges has committed; pf_drain_blockers() also runs in backends.
+ * Takes no lock and holds nothing between two looks.
+ *
+ * What counts is evidence that a transaction got through a permission check
+ * before the door was closed and can still commit something:
+ *
+ *	- A lock that only writers take.  Statements lock a relation first, then
+ *	  read the invalidation messages, then check permission; who creates a
+ *	  relation does so with its schema.  So whoever was let in by the old
+ *	  privileges holds a lock from before the messages were sent, and keeps
+ *	  it until after its commit record is written.  Sequences likewise.
+ *	- A transaction id of the target's: DDL that locks no relation.  A backend
+ *	  shows it until its commit record is written.
+ *	- A prepared transaction: shown until its commit record is written.
+ *
+ * Each kind of evidence, taken by itself, lasts from before the first look
+ * until after the commit record, so it does not matter that sessions and
+ * locks are read one after the other: who had no lock when the locks were
+ * read, and no xid when the sessions were, either is done or has not been
+ * let in.  (Commit gives up the xid before the locks; a write takes the lock
+ * before it gets an xid.  Each is read whole: a fast-path lock that moves to
+ * the main table while pg_locks is being read is there when that is read.)
+ * Only PREPARE TRANSACTION moves evidence from one place to another: the
+ * prepared transaction appears before the session gives up its locks and xid,
+ * therefore prepared transactions are read last.
+ *
+ * Transactions that begin after the door was closed cannot have been let in.
+ * They are kept out of the drain, because each statement that is going to be
+ * refused holds its lock for a moment, and fifty clients that try again and
+ * again would never let it end.  They are told apart by virtual transaction
+ * id: what is in progress when pf_drain() is entered is all that may block.
+ *
+ * What leaves no evidence is a leak: a transaction that opened a large object
+ * for writing and has not written yet, and a few instructions between the
+ * permission check and the first catalog lock of DDL that makes no relation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "drain.h"
+#include "executor/spi.h"
+#include "journal.h"
+#include "leak.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/latch.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define FIRST_PAUSE		10		/* ms */
+#define LONGEST_PAUSE	200		/* ms */
+#define DESCRIBED		5		/* blockers in full */
+
+/*
+ * $1 target, $2 its kind, $3 mode is "all", $4 freeze or 0, $5 relations when
+ * there is no freeze yet, $6 virtual transaction ids that may block, or NULL.
+ *
+ * The condition on count(*) makes the executor finish one scan before it
+ * begins the next: sessions, locks, prepared transactions, in this order.
+ *
+ * "own": logged in as the target.  "may": may act as the target.  Reading a
+ * large object takes the lock of a writer on pg_largeobject, so that does not
+ * count.  Who holds a writer's lock on something taken without a privilege of
+ * his own to write there got it inside a SECURITY DEFINER function or through
+ * a view; RowShareLock may also come from a foreign key, which is checked
+ * with the rights of the table's owner.
+ */
+static const char blockers_sql[] =
+"WITH session AS MATERIALIZED (\n"
+"	SELECT s.pid, s.usesysid AS roleid, s.application_name, s.client_addr, s.state,\n"
+"		s.xact_start, s.query, s.backend_start,\n"
+"		s.backend_xid IS NOT NULL AS has_xid,\n"
+"		(s.xact_start IS NOT NULL OR s.backend_xmin IS NOT NULL)\n"
+"			AND s.state IS DISTINCT FROM 'idle' AND s.backend_type <> 'walsender' AS in_transaction,\n"
+"		s.backend_type = 'walsender' AS walsender\n"
+"	FROM pg_stat_activity s\n"
+"	WHERE s.datname = current_database() AND s.usesysid IS NOT NULL\n"
+"		AND s.backend_type <> 'parallel worker' AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
+"		AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())),\n"
+"\n"
+"held AS MATERIALIZED (\n"
+"	SELECT l.pid, l.virtualtransaction, l.locktype, l.mode, l.relation, l.objid,\n"
+"		l.locktype = 'relation' AND l.mode <> 'AccessShareLock'\n"
+"			AND l.relation NOT IN ('pg_largeobject'::regclass, 'pg_largeobject_loid_pn_index'::regclass) AS writer\n"
+"	FROM pg_locks l\n"
+"	WHERE (SELECT count(*) FROM session) >= 0 AND l.granted AND l.mode <> 'SIReadLock'\n"
+"		AND (l.locktype = 'virtualxid'\n"
+"			OR l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
+"				AND (l.locktype = 'relation' OR l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass))),\n"
+"\n"
+"prepared AS MATERIALIZED (\n"
+"	SELECT p.transaction, p.gid, p.prepared, p.ownerid\n"
+"	FROM pg_prepared_xact() p\n"
+"	WHERE (SELECT count(*) FROM held) >= 0\n"
+"		AND p.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())),\n"
+"\n"
+"holder AS (\n"
+"	SELECT h.*, coalesce(r.rolsuper, false) AS super, coalesce(r.rolname, h.roleid::text) AS role_name,\n"
+"		$2 = 'role' AND h.roleid = $1 AS own,\n"
+"		$2 = 'role' AND h.roleid <> $1 AND " PF_SQL_MAY_ACT_AS("h.roleid", "$1") " AS may\n"
+"	FROM (SELECT pid, NULL::text AS gid, NULL::text AS vxid, roleid, application_name, client_addr, state,\n"
+"				xact_start AS since, query, backend_start, has_xid, in_transaction, walsender\n"
+"			FROM session\n"
+"		UNION ALL\n"
+"			SELECT NULL, gid, '-1/' || transaction, ownerid, NULL, NULL, 'prepared',\n"
+"				prepared, NULL, NULL, true, true, false\n"
+"			FROM prepared) h\n"
+"	LEFT JOIN pg_roles r ON r.oid = h.roleid),\n"
+"\n"
+"held_here AS (\n"
+"	SELECT h.pid, h.virtualtransaction, h.mode, h.writer, h.relation, c.relkind, c.relowner,\n"
+"		h.locktype = 'object' AS schema,\n"
+"		CASE WHEN h.locktype = 'object' THEN h.objid ELSE c.relnamespace END AS nsp,\n"
+"		CASE WHEN h.locktype = 'object'\n"
+"			THEN (SELECT true FROM @.freeze_journal_change g\n"
+"				WHERE g.freeze_id = $4 AND g.classid = 'pg_namespace'::regclass AND g.objid = h.objid LIMIT 1)\n"
+"			WHEN $4 = 0 THEN h.relation = ANY ($5)\n"
+"			ELSE (SELECT true FROM @.freeze_journal_change g\n"
+"				WHERE g.freeze_id = $4 AND g.classid IN ('pg_class'::regclass, 'pg_attribute'::regclass)\n"
+"					AND g.objid = h.relation LIMIT 1)\n"
+"			END AS taken\n"
+"	FROM held h LEFT JOIN pg_class c ON h.locktype = 'relation' AND c.oid = h.relation\n"
+"	WHERE CASE WHEN h.locktype = 'object'\n"
+"		THEN NOT EXISTS (SELECT FROM pg_namespace n WHERE n.oid = h.objid AND starts_with(n.nspname, 'pg_temp_'))\n"
+"		ELSE h.locktype = 'relation' AND c.relpersistence IS DISTINCT FROM 't' END)\n"
+"\n"
+"SELECT h.pid, h.gid, h.role_name, h.application_name, host(h.client_addr), h.state, h.query,\n"
+"	concat_ws(', ',\n"
+"		CASE WHEN h.gid IS NOT NULL THEN 'prepared transaction ' || quote_ident(h.gid)\n"
+"			WHEN h.has_xid THEN 'in a transaction that has written'\n"
+"			WHEN l IS NULL THEN 'in a transaction' END,\n"
+"		'holds ' || l.mode || ' on '\n"
+"			|| CASE WHEN l.schema THEN 'schema ' || l.nsp::regnamespace::text ELSE l.relation::regclass::text END,\n"
+"		CASE WHEN $2 <> 'role' OR h.own THEN NULL\n"
+"			WHEN h.may THEN 'may act as the frozen role'\n"
+"			ELSE 'with rights that are not its own' END),\n"
+"	h.gid IS NULL AND NOT h.walsender\n"
+"		AND CASE WHEN $2 <> 'role' OR h.own THEN true\n"
+"			WHEN h.super THEN false\n"
+"			ELSE h.may OR l.relowner = $1 END,\n"
+"	h.since, h.backend_start\n"
+"FROM holder h\n"
+"LEFT JOIN LATERAL (\n"
+"	SELECT d.*\n"
+"	FROM held_here d\n"
+"	WHERE (d.pid = h.pid OR d.virtualtransaction = h.vxid)\n"
+"		AND CASE $2\n"
+"			WHEN 'role' THEN\n"
+"				CASE WHEN NOT (d.writer OR d.schema) THEN false\n"
+"					WHEN h.own THEN true\n"
+"					WHEN d.taken IS NOT TRUE THEN false\n"
+"					WHEN h.may THEN true\n"
+"					WHEN d.schema OR d.mode = 'RowShareLock' AND d.relowner <> $1 THEN false\n"
+"					WHEN d.relkind = 'S' THEN NOT has_sequence_privilege(h.roleid, d.relation, 'USAGE, UPDATE')\n"
+"					ELSE NOT has_table_privilege(h.roleid, d.relation, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'\n"
+"							|| CASE WHEN current_setting('server_version_num')::int >= 170000 THEN ', MAINTAIN' ELSE '' END)\n"
+"						AND NOT has_any_column_privilege(h.roleid, d.relation, 'INSERT, UPDATE, REFERENCES')\n"
+"					END\n"
+"			WHEN 'schema' THEN NOT h.super AND d.nsp = $1 AND (d.writer OR d.schema OR $3)\n"
+"			ELSE NOT h.super AND (d.writer OR d.schema)\n"
+"			END\n"
+"	ORDER BY d.taken DESC NULLS LAST, d.relation < 16384, d.relkind IN ('i', 'I', 't'), d.writer DESC, d.relation\n"
+"	LIMIT 1) l ON true\n"
+"WHERE (l.mode IS NOT NULL\n"
+"		OR CASE $2\n"
+"			WHEN 'role' THEN h.own AND (h.has_xid OR $3 AND h.in_transaction)\n"
+"			WHEN 'schema' THEN false\n"
+"			ELSE NOT h.super AND (h.has_xid OR $3 AND h.in_transaction)\n"
+"			END)\n"
+"	AND ($6 IS NULL OR h.pid IS NULL\n"
+"		OR EXISTS (SELECT FROM held v WHERE v.pid = h.pid AND v.virtualtransaction = ANY ($6)))\n"
+"ORDER BY h.since, h.pid";
+
+/* The rungs of the ladder, as freeze_journal_session has them. */
+typedef enum Rung
+{
+	RUNG_NONE,
+	RUNG_CANCEL,
+	RUNG_TERMINATE
+} Rung;
+
+/* A drain under way. */
+typedef struct Drain
+{
+	PfFreeze   *freeze;
+	MemoryContext context;		/* what lives from one look to the next */
+	MemoryContext round;		/* the blockers of one look */
+	ArrayType  *in_progress;	/* text[] of virtual transaction ids */
+	Rung		rung;			/* the last one that was climbed */
+	int			cancelled;
+	int			terminated;
+	StringInfoData signalled;	/* ", session 123 cancelled" each */
+} Drain;
+
+static char *
+copy_column(MemoryContext context, int row, int column)
+{
+	char	   *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+
+	return value ? MemoryContextStrdup(context, value) : NULL;
+}
+
+static Datum
+column(int row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+static List *
+find_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations, ArrayType *in_progress)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, OIDARRAYOID, TEXTARRAYOID};
+	Datum		values[6];
+	char		nulls[7] = "      ";
+	List	   *result = NIL;
+	PfSpi		spi;
+
+	/* pg_stat_activity stands still in a transaction unless it is told not to */
+	pgstat_clear_backend_activity_snapshot();
+
+	values[0] = ObjectIdGetDatum(target->oid);
+	values[1] = CStringGetTextDatum(pf_kind_name(target->kind));
+	values[2] = BoolGetDatum(target->mode == PF_ALL);
+	values[3] = Int64GetDatum(freeze_id);
+	values[4] = PointerGetDatum(relations);
+	values[5] = PointerGetDatum(in_progress);
+	if (relations == NULL)
+		nulls[4] = 'n';
+	if (in_progress == NULL)
+		nulls[5] = 'n';
+
+	spi = pf_spi_begin();
+	journal_execute(blockers_sql, 6, types, values, nulls, false);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		PfBlocker  *blocker = MemoryContextAllocZero(context, sizeof(PfBlocker));
+		MemoryContext spi_context;
+		bool		isnull;
+		Datum		value;
+
+		value = column(i, 1, &isnull);
+		blocker->pid = isnull ? 0 : DatumGetInt32(value);
+		blocker->gid = copy_column(context, i, 2);
+		blocker->role = copy_column(context, i, 3);
+		blocker->application = copy_column(context, i, 4);
+		blocker->address = copy_column(context, i, 5);
+		blocker->state = copy_column(context, i, 6);
+		blocker->query = copy_column(context, i, 7);
+		blocker->what = copy_column(context, i, 8);
+		blocker->signalable = DatumGetBool(column(i, 9, &isnull)) && !isnull;
+		value = column(i, 10, &isnull);
+		blocker->since = isnull ? 0 : DatumGetTimestampTz(value);
+		value = column(i, 11, &isnull);
+		blocker->backend_start = isnull ? 0 : DatumGetTimestampTz(value);
+
+		spi_context = MemoryContextSwitchTo(context);
+		result = lappend(result, blocker);
+		MemoryContextSwitchTo(spi_context);
+	}
+	pf_spi_end(spi);
+	return result;
+}
+
+List *
+pf_drain_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations)
+{
+	return find_blockers(target, freeze_id, relations, NULL);
+}
+
+char *
+pf_drain_describe(List *blockers)
+{
+	StringInfoData text;
+	int			shown = 0;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	foreach(lc, blockers)
+	{
+		PfBlocker  *blocker = lfirst(lc);
+
+		if (shown == DESCRIBED)
+		{
+			appendStringInfo(&text, "; and %d more", list_length(blockers) - shown);
+			break;
+		}
+		if (shown++ > 0)
+			appendStringInfoString(&text, "; ");
+		if (blocker->pid != 0)
+			appendStringInfo(&text, "session %d", blocker->pid);
+		else
+			appendStringInfoString(&text, blocker->what);
+		if (blocker->role)
+			appendStringInfo(&text, " of role %s", quote_identifier(blocker->role));
+		if (blocker->application && blocker->application[0])
+			appendStringInfo(&text, " (%s)", blocker->application);
+		if (blocker->pid != 0 && blocker->state)
+			appendStringInfo(&text, ", %s", blocker->state);
+		if (blocker->since)
+			appendStringInfo(&text, " since %s", timestamptz_to_str(blocker->since));
+		if (blocker->pid != 0)
+			appendStringInfo(&text, ": %s", blocker->what);
+	}
+	return text.data;
+}
+
+/* ---- the ladder ------------------------------------------------------- */
+
+static void
+begin_transaction(Drain *drain)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(drain->round);
+}
+
+static void
+end_transaction(Drain *drain)
+{
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(drain->context);
+}
+
+/* Notes the virtual transaction ids of all transactions in progress. */
+static void
+remember_transactions(Drain *drain)
+{
+	PfSpi		spi;
+	Datum		value;
+	bool		isnull;
+
+	begin_transaction(drain);
+	spi = pf_spi_begin();
+	journal_execute("SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks "
+					"WHERE locktype = 'virtualxid' AND granted AND virtualtransaction = virtualxid",
+					0, NULL, NULL, NULL, false);
+	value = column(0, 1, &isnull);
+	MemoryContextSwitchTo(drain->context);
+	drain->in_progress = DatumGetArrayTypePCopy(value);
+	MemoryContextSwitchTo(drain->round);
+	pf_spi_end(spi);
+	end_transaction(drain);
+}
+
+static List *
+look(Drain *drain)
+{
+	List	   *blockers;
+
+	MemoryContextReset(drain->round);
+	begin_transaction(drain);
+	blockers = find_blockers(&drain->freeze->target, drain->freeze->id, NULL, drain->in_progress);
+	end_transaction(drain);
+	return blockers;
+}
+
+/* A cancel does nothing to a session that waits for its client. */
+static bool
+worth_signalling(const PfBlocker *blocker, Rung rung)
+{
+	if (!blocker->signalable)
+		return false;
+	return rung == RUNG_TERMINATE || blocker->state == NULL ||
+		strncmp(blocker->state, "idle", 4) != 0;
+}
+
+/* Writes down which blockers are about to be signalled; returns how many. */
+static int
+write_down(Drain *drain, List *blockers, Rung rung)
+{
+	bool		terminate = (rung == RUNG_TERMINATE);
+	int			count = 0;
+	PfSpi		spi;
+	ListCell   *lc;
+
+	begin_transaction(drain);
+	spi = pf_spi_begin();
+	foreach(lc, blockers)
+	{
+		PfBlocker  *blocker = lfirst(lc);
+		Oid			types[] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+		char	   *texts[] = {blocker->role, blocker->application, blocker->address, blocker->query};
+		Datum		values[7];
+		char		nulls[8] = "       ";
+
+		if (!worth_signalling(blocker, rung))
+			continue;
+		values[0] = Int64GetDatum(drain->freeze->id);
+		values[1] = CStringGetTextDatum(terminate ? "terminate" : "cancel");
+		values[2] = Int32GetDatum(blocker->pid);
+		for (int i = 0; i < 4; i++)
+		{
+			values[3 + i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
+			nulls[3 + i] = texts[i] ? ' ' : 'n';
+		}
+		journal_execute("INSERT INTO @.freeze_journal_session "
+						"(freeze_id, rung, pid, session_user_name, application, address, query) "
+						"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+						7, types, values, nulls, false);
+		count++;
+	}
+	if (count > 0)
+	{
+		Oid			types[] = {INT8OID, INT4OID};
+		Datum		values[] = {Int64GetDatum(drain->freeze->id), Int32GetDatum(count)};
+
+		journal_execute(terminate ?
+						"UPDATE @.freeze_journal SET terminated = terminated + $2 WHERE id = $1" :
+						"UPDATE @.freeze_journal SET cancelled = cancelled + $2 WHERE id = $1",
+						2, types, values, NULL, false);
+	}
+	pf_spi_end(spi);
+	end_transaction(drain);
+	return count;
+}
+
+/*
+ * Signals a blocker unless its transaction is over; a pid that another
+ * session has got meanwhile differs in backend_start.
+ */
+static void
+signal_blocker(Drain *drain, const PfBlocker *blocker, Rung rung)
+{
+	bool		terminate = (rung == RUNG_TERMINATE);
+	Oid			types[] = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[] = {
+		Int32GetDatum(blocker->pid),
+		TimestampTzGetDatum(blocker->backend_start),
+		TimestampTzGetDatum(blocker->since)
+	};
+	char		nulls[4] = "   ";
+
+	if (blocker->since == 0)
+		nulls[2] = 'n';
+	journal_execute(terminate ?
+					"SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+					"WHERE pid = $1 AND backend_start = $2 AND xact_start IS NOT DISTINCT FROM $3" :
+					"SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+					"WHERE pid = $1 AND backend_start = $2 AND xact_start IS NOT DISTINCT FROM $3",
+					3, types, values, nulls, false);
+	if (SPI_processed == 0)
+		return;
+	ereport(LOG,
+			(errmsg("pg_freeze: freeze " INT64_FORMAT " %s session %d of role %s: %s",
+					drain->freeze->id, terminate ? "terminated" : "cancelled", blocker->pid,
+					quote_identifier(blocker->role), blocker->what)));
+	appendStringInfo(&drain->signalled, "%ssession %d %s",
+					 drain->signalled.len > 0 ? ", " : "", blocker->pid,
+					 terminate ? "terminated" : "cancelled");
+}
+
+/* Climbs one rung: writes down, commits, then signals. */
+static void
+climb(Drain *drain, List *blockers)
+{
+	PfSpi		spi;
+	ListCell   *lc;
+
+	drain->rung++;
+	if (write_down(drain, blockers, drain->rung) == 0)
+		return;
+
+	begin_transaction(drain);
+	spi = pf_spi_begin();
+	foreach(lc, blockers)
+	{
+		PfBlocker  *blocker = lfirst(lc);
+
+		if (worth_signalling(blocker, drain->rung))
+			signal_blocker(drain, blocker, drain->rung);
+	}
+	pf_spi_end(spi);
+	end_transaction(drain);
+}
+
+static char *
+duration(int ms)
+{
+	return ms < 1000 ? psprintf("%d ms", ms) : psprintf("%g s", ms / 1000.0);
+}
+
+static void
+give_up(Drain *drain, List *blockers, const PfOptions *options, double elapsed)
+{
+	static const char *const hints[] = {
+		"Wait for them to end and try again, give more time with drain_timeout, or let pg_freeze end them with on_drain_timeout => 'cancel'.",
+		"A session that is idle in a transaction cannot be cancelled: end it yourself, or use on_drain_timeout => 'terminate'.",
+		"Sessions of superusers and prepared transactions are never ended by pg_freeze: end them yourself and try again."
+	};
+	int			count = list_length(blockers);
+	int			prepared = 0;
+	const char *what;
+	ListCell   *lc;
+
+	foreach(lc, blockers)
+	{
+		if (((PfBlocker *) lfirst(lc))->pid == 0)
+			prepared++;
+	}
+	what = prepared == 0 ? "session" : prepared == count ? "prepared transaction" : "transaction";
+
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("%s could not be frozen: %d %s%s did not finish within %s",
+					pf_target_text(&drain->freeze->target), count, what, count == 1 ? "" : "s",
+					duration((int) elapsed)),
+			 drain->signalled.len == 0 ?
+			 errdetail("In flight: %s.", pf_drain_describe(blockers)) :
+			 errdetail("In flight: %s. Before that: %s.",
+					   pf_drain_describe(blockers), drain->signalled.data),
+			 errhint("%s", hints[drain->rung])));
+}
+
+bool
+pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
+{
+	Rung		last = options->on_drain_timeout == PF_DRAIN_TERMINATE ? RUNG_TERMINATE :
+		options->on_drain_timeout == PF_DRAIN_CANCEL ? RUNG_CANCEL : RUNG_NONE;
+	MemoryContext outer = CurrentMemoryContext;
+	Drain		drain = {0};
+	double		limit = options->drain_timeout;
+	double		pause = FIRST_PAUSE;
+	instr_time	start;
+	bool		result;
+
+	drain.freeze = freeze;
+	drain.context = AllocSetContextCreate(outer, "pg_freeze drain", ALLOCSET_DEFAULT_SIZES);
+	drain.round = AllocSetContextCreate(drain.context, "pg_freeze drain round", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(drain.context);
+	initStringInfo(&drain.signalled);
+	INSTR_TIME_SET_CURRENT(start);
+	remember_transactions(&drain);
+
+	for (;;)
+	{
+		List	   *blockers = look(&drain);
+		instr_time	now;
+		double		elapsed;
+
+		result = (blockers == NIL);
+		if (result || reply->cancelled(reply))
+			break;
+
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, start);
+		elapsed = INSTR_TIME_GET_MILLISEC(now);
+		if (elapsed >= limit)
+		{
+			if (drain.rung == last)
+				give_up(&drain, blockers, options, elapsed);
+			climb(&drain, blockers);
+			limit = elapsed + options->cancel_wait;
+			pause = FIRST_PAUSE;
+		}
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (long) Max(Min(pause, limit - elapsed), 1), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		pause = Min(pause * 2, LONGEST_PAUSE);
+	}
+
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(drain.context);
+	return result;
+}

@@ -275,7 +275,7 @@ CREATE VIEW freeze_status AS
 		j.owner_name AS by, j.by_session_user AS session_user_name, j.reason, j.label,
 		CASE WHEN j.state IN ('engaging', 'draining')
 			THEN format('SELECT pg_cancel_backend(%s);', j.by_pid)
-			ELSE format('SELECT * FROM %I.thaw(%s);', '@extschema@', j.id) END AS to_thaw,
+			ELSE format('SELECT * FROM %s.thaw(%s);', '@extschema@', j.id) END AS to_thaw,
 		j.changed, j.cancelled, j.terminated, 0 AS waiters,
 		j.leaks, j.also_stops, j.why,
 		j.gap AS came_back, j.thaw_failures, j.retry_at, j.last_error,
@@ -338,11 +338,74 @@ GRANT SELECT ON freeze_status, freeze_history, freeze_changes, freeze_blockers, 
 /* ---- the way out without the library ---------------------------------- */
 
 -- Statements that undo a freeze, for a superuser of the database where it was
--- made.  Plain SQL: works when the library cannot be loaded.
+-- made.  Plain SQL: works when the library cannot be loaded, and so do the
+-- statements.  One that answers UPDATE 0 found privileges that somebody has
+-- changed since; freeze_changes has what they were.
 CREATE FUNCTION freeze_undo(id bigint) RETURNS SETOF text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-	SELECT NULL::text WHERE false
+	WITH catalog (classid, acl, oid, depend, shared) AS (VALUES
+		('pg_class'::regclass, 'relacl', 'oid', 'pg_class'::regclass, false),
+		('pg_attribute', 'attacl', 'attrelid', 'pg_class', false),
+		('pg_namespace', 'nspacl', 'oid', 'pg_namespace', false),
+		('pg_database', 'datacl', 'oid', 'pg_database', true),
+		('pg_largeobject_metadata', 'lomacl', 'oid', 'pg_largeobject', false),
+		('pg_default_acl', 'defaclacl', 'oid', 'pg_default_acl', false),
+		('pg_proc', 'proacl', 'oid', 'pg_proc', false),
+		('pg_type', 'typacl', 'oid', 'pg_type', false),
+		('pg_language', 'lanacl', 'oid', 'pg_language', false),
+		('pg_foreign_server', 'srvacl', 'oid', 'pg_foreign_server', false),
+		('pg_foreign_data_wrapper', 'fdwacl', 'oid', 'pg_foreign_data_wrapper', false),
+		('pg_tablespace', 'spcacl', 'oid', 'pg_tablespace', true),
+		('pg_parameter_acl', 'paracl', 'oid', 'pg_parameter_acl', true)),
+	change AS (
+		SELECT c.*, k.acl, k.oid AS oid_column, k.depend, k.shared
+		FROM @extschema@.freeze_journal_change c JOIN catalog k ON k.classid = c.classid
+		WHERE c.freeze_id = freeze_undo.id AND c.outcome IS NULL),
+	statement (part, ord, text) AS (
+		SELECT 0, 0::oid, 'BEGIN;'
+	UNION ALL
+		SELECT 1, objid, format('UPDATE pg_catalog.%s SET %s = %s WHERE %s = %s%s AND %s::text = %L;  -- %s %s',
+			classid::regclass, acl,
+			coalesce(quote_literal(@extschema@.freeze_acl(acl_before)) || '::aclitem[]', 'NULL'),
+			oid_column, objid, CASE WHEN oid_column = 'attrelid' THEN format(' AND attnum = %s', objsubid) ELSE '' END,
+			acl, @extschema@.freeze_acl(acl_after),
+			kind, regexp_replace(array_to_string(names, '.'), '[\r\n]', ' ', 'g'))
+		FROM change
+	UNION ALL
+		SELECT DISTINCT 2, c.objid, format('INSERT INTO pg_catalog.pg_shdepend (dbid, classid, objid, objsubid, refclassid, refobjid, deptype)'
+			' SELECT %s, %s, %s, %s, %s, %s, ''a'' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_shdepend WHERE dbid = %1$s'
+			' AND classid = %2$s AND objid = %3$s AND objsubid = %4$s AND refclassid = %5$s AND refobjid = %6$s AND deptype = ''a'');',
+			CASE WHEN c.shared THEN 0 ELSE d.oid END, c.depend::oid, c.objid, c.objsubid, 'pg_authid'::regclass::oid, r.oid)
+		FROM change c, pg_database d, pg_authid r,
+			LATERAL regexp_matches(c.acl_before, '(\d+)=|/(\d+)', 'g') AS role
+		WHERE d.datname = current_database() AND r.oid = coalesce(role[1], role[2])::oid
+			AND r.oid <> c.owner AND r.oid >= 12000
+	UNION ALL
+		SELECT 3, c.objid, CASE WHEN current_setting('server_version_num')::int >= 160000
+			THEN format('UPDATE pg_catalog.pg_auth_members SET admin_option = %L, inherit_option = %L, set_option = %L WHERE oid = %s;',
+				o[1], o[2], o[3], c.objid)
+			ELSE format('INSERT INTO pg_catalog.pg_auth_members (roleid, member, grantor, admin_option)'
+				' SELECT %1$s, %2$s, %3$s, %4$L WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members WHERE roleid = %1$s AND member = %2$s);',
+				c.objid, j.target_oid, o[4], o[1]) END || format('  -- %s', regexp_replace(array_to_string(names, ' to '), '[\r\n]', ' ', 'g'))
+		FROM @extschema@.freeze_journal_change c JOIN @extschema@.freeze_journal j ON j.id = c.freeze_id,
+			LATERAL regexp_match(c.acl_before, 'admin=(\d) inherit=(\d) set=(\d) grantor=(\d+)') AS o
+		WHERE c.freeze_id = freeze_undo.id AND c.outcome IS NULL AND c.classid = 'pg_auth_members'::regclass
+	UNION ALL
+		SELECT 4, 0, format('UPDATE %s.freeze_journal_change SET outcome = ''undone by hand'' WHERE freeze_id = %s AND outcome IS NULL;', '@extschema@', j.id)
+		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id
+	UNION ALL
+		SELECT 5, 0, format('UPDATE %s.freeze_journal SET state = CASE WHEN frozen_at IS NULL THEN ''aborted'' ELSE ''thawed'' END,'
+			' thawed_at = clock_timestamp(), ended_at = clock_timestamp(), end_reason = ''undone by hand'','
+			' held = false, lost_reason = ''undone by hand'' WHERE id = %s;', '@extschema@', j.id)
+		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id
+	UNION ALL
+		SELECT 6, 0, 'COMMIT;')
+	SELECT statement.text FROM statement
+	WHERE EXISTS (SELECT FROM @extschema@.freeze_journal j
+		WHERE j.id = freeze_undo.id AND j.state NOT IN ('thawed', 'aborted'))
+	ORDER BY part, ord
 $$;
+COMMENT ON FUNCTION freeze_undo IS 'plain SQL that undoes a freeze without the library; nothing for an id that is not live';
 REVOKE ALL ON FUNCTION freeze_undo FROM PUBLIC;
 
 /* ---- the guard -------------------------------------------------------- */

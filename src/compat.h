@@ -69,11 +69,11 @@ pf_guc_source(const char *name)
 
 /* 19: GRANTED BY */
 #if PG_VERSION_NUM >= 190000
-#define pf_select_best_grantor(grant, privileges, acl, owner, grantor, options) \
-	select_best_grantor((grant)->grantor, privileges, acl, owner, grantor, options)
+#define pf_select_best_grantor(grant, privileges, acl, owner, by, options) \
+	select_best_grantor((grant)->grantor, privileges, acl, owner, by, options)
 #else
-#define pf_select_best_grantor(grant, privileges, acl, owner, grantor, options) \
-	select_best_grantor(GetUserId(), privileges, acl, owner, grantor, options)
+#define pf_select_best_grantor(grant, privileges, acl, owner, by, options) \
+	select_best_grantor(GetUserId(), privileges, acl, owner, by, options)
 #endif
 
 #endif							/* PF_COMPAT_H */

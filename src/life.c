@@ -589,7 +589,7 @@ try_thaw(int64 id, ThawStep *thaw)
 {
 	MemoryContext context = CurrentMemoryContext;
 	PfFreeze   *volatile freeze = NULL;
-	ErrorData  *error = NULL;
+	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{

@@ -662,7 +662,7 @@ pf_object_find(Oid classid, const char *kind, ArrayType *names, ArrayType *args,
 {
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		found = true;
+	volatile bool found = true;
 
 	/* pg_get_object_address() raises where there is no such object */
 	BeginInternalSubTransaction(NULL);

@@ -98,11 +98,9 @@ pf_spi_begin(void)
 	spi.guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	if (!ActiveSnapshotSet())
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		spi.snapshot = true;
-	}
+	/* the journal as it is now, whatever the caller's snapshot is */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
 	return spi;
 }
@@ -111,8 +109,7 @@ void
 pf_spi_end(PfSpi spi)
 {
 	SPI_finish();
-	if (spi.snapshot)
-		PopActiveSnapshot();
+	PopActiveSnapshot();
 	AtEOXact_GUC(true, spi.guc_level);
 	SetUserIdAndSecContext(spi.userid, spi.sec_context);
 }
@@ -346,7 +343,7 @@ journal_read(int64 id)
 					" label, frozen_at, thaw_at, thawed_at, end_reason, frozen_lsn, leaks, gap,"
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
 					" thaw_failures, reminded_at, retry_at, by_pid"
-					" FROM @.freeze_journal WHERE id = $1", 1, &type, &value, NULL, false);
+					" FROM @.freeze_journal WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -415,7 +412,7 @@ journal_ids(const char *condition, int nargs, Oid *types, Datum *values)
 	MemoryContext old;
 
 	journal_execute(psprintf("SELECT id FROM @.freeze_journal WHERE %s ORDER BY id", condition),
-					nargs, types, values, NULL, false);
+					nargs, types, values, NULL, true);
 	old = MemoryContextSwitchTo(context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -21,7 +21,6 @@ typedef struct PfSpi
 	Oid			userid;
 	int			sec_context;
 	int			guc_level;
-	bool		snapshot;
 } PfSpi;
 
 extern PfSpi pf_spi_begin(void);

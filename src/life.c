@@ -156,17 +156,31 @@ read_freeze(int64 id)
 }
 
 static bool
-lock_freeze(int64 id, bool wait)
+lock_freeze_nowait(int64 id)
 {
 	bool		locked;
 
 	StartTransactionCommand();
-	if (wait)
-		(void) set_config_option("lock_timeout", "10s", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
-	locked = journal_lock(id, wait);
+	locked = journal_lock(id, false);
 	CommitTransactionCommand();
 	return locked;
+}
+
+/* Takes the work lock of a freeze; 55P03 if somebody else keeps it. */
+static void
+lock_freeze(int64 id)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), THAW_PATIENCE);
+
+	while (!lock_freeze_nowait(id))
+	{
+		if (GetCurrentTimestamp() >= end)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("freeze " INT64_FORMAT " is being worked on by another session", id),
+					 errhint("It is being made or thawed just now; look at freeze_status.")));
+		pause_ms(FIRST_PAUSE);
+	}
 }
 
 static void
@@ -213,8 +227,9 @@ step_release_aborted(PfFreeze *freeze, void *arg)
 }
 
 /*
- * Undoes a freeze that did not come to be frozen.  If even that fails it says
- * so in the log and leaves the row for recovery to finish.
+ * Undoes a freeze that did not come to be frozen, and lets go of its work
+ * lock.  If even that fails it says so in the log and leaves the row for
+ * recovery to finish.
  */
 static void
 undo(PfFreeze *freeze, const char *why)
@@ -224,6 +239,8 @@ undo(PfFreeze *freeze, const char *why)
 	PG_TRY();
 	{
 		run_step(freeze, step_release_aborted, unconstify(char *, why), THAW_PATIENCE);
+		unlock_freeze(freeze->id);
+		pf_scheduler_look();
 	}
 	PG_CATCH();
 	{
@@ -233,6 +250,7 @@ undo(PfFreeze *freeze, const char *why)
 		AbortOutOfAnyTransaction();
 		ereport(LOG,
 				(errmsg("pg_freeze: freeze " INT64_FORMAT " could not be undone yet", freeze->id)));
+		unlock_freeze(freeze->id);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -371,8 +389,9 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 
 	if (done || freeze == NULL)
 		return done;
+	pf_worker_ignore_cancel(true);
 	undo(freeze, psprintf("not frozen: %s", (*error)->message));
-	unlock_freeze(freeze->id);
+	pf_worker_ignore_cancel(false);
 	return false;
 }
 
@@ -620,7 +639,7 @@ run_thaw(const PfRequest *request, PfReply *reply)
 	{
 		ErrorData  *error;
 
-		(void) lock_freeze(request->ids[i], true);
+		lock_freeze(request->ids[i]);
 		error = try_thaw(request->ids[i], &thaw);
 		unlock_freeze(request->ids[i]);
 		if (error)
@@ -670,7 +689,7 @@ run_extend(const PfRequest *request, PfReply *reply)
 	PfFreeze   *freeze;
 	char	   *at;
 
-	(void) lock_freeze(request->ids[0], true);
+	lock_freeze(request->ids[0]);
 	freeze = read_freeze(request->ids[0]);
 	pf_life_check_in_hold(freeze);
 	if (freeze->state == PF_THAWING)
@@ -707,11 +726,12 @@ remind_at(const PfFreeze *freeze)
 	return Max(freeze->frozen_at, freeze->reminded_at) + (int64) pf_guc_remind_after * USECS_PER_SEC;
 }
 
-/* Does what is due for a freeze whose work lock is held. */
+/* Does what is due for a freeze whose work lock is held, and lets go of it. */
 static ErrorData *
 attend_locked(PfFreeze *freeze)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	ErrorData  *error = NULL;
 	ThawStep	thaw = {NULL, NULL, false};
 
 	switch (freeze->state)
@@ -722,27 +742,25 @@ attend_locked(PfFreeze *freeze)
 			return NULL;
 		case PF_THAWING:
 			if (freeze->retry_at <= now)
-			{
 				thaw.why = "thawed by a later try";
-				return try_thaw(freeze->id, &thaw);
-			}
-			return NULL;
+			break;
 		case PF_FROZEN:
 		case PF_LOST:
 			if (freeze->thaw_at != 0 && freeze->thaw_at <= now)
 				thaw.why = "thawed on schedule";
 			else if (pf_guc_on_restart == PF_RESTART_THAW && freeze->frozen_at < PgStartTime)
 				thaw.why = "thawed because pg_freeze.on_restart is thaw";
-			if (thaw.why)
-				return try_thaw(freeze->id, &thaw);
-			if (freeze->thaw_at == 0 && remind_at(freeze) <= now)
+			else if (freeze->thaw_at == 0 && remind_at(freeze) <= now)
 				remind(freeze);
-			return NULL;
+			break;
 		case PF_THAWED:
 		case PF_ABORTED:
-			return NULL;
+			break;
 	}
-	return NULL;
+	if (thaw.why)
+		error = try_thaw(freeze->id, &thaw);
+	unlock_freeze(freeze->id);
+	return error;
 }
 
 /* When to look at a freeze again, 0: never. */
@@ -804,11 +822,10 @@ pf_life_attend(void)
 		PfFreeze   *freeze;
 		TimestampTz at;
 
-		if (lock_freeze(id, false))
+		if (lock_freeze_nowait(id))
 		{
 			ErrorData  *error = attend_locked(read_freeze(id));
 
-			unlock_freeze(id);
 			if (error)
 				ereport(LOG,
 						(errmsg("pg_freeze: freeze " INT64_FORMAT " could not be attended to: %s", id, error->message)));
@@ -838,6 +855,7 @@ pf_life_run(const PfRequest *request, PfReply *reply)
 			break;
 		case PF_THAW:
 			run_thaw(request, reply);
+			pf_scheduler_look();
 			break;
 		case PF_EXTEND:
 			run_extend(request, reply);

@@ -136,11 +136,13 @@ pf_membership_switch_off(HeapTuple tuple, const char *text)
 	HeapTuple	newtuple = heap_copytuple(tuple);
 	Form_pg_auth_members form = (Form_pg_auth_members) GETSTRUCT(newtuple);
 
-	pf_tuple_lock(rel, tuple, text);
+	if (!pf_tuple_lock(rel, tuple))
+		pf_raise_busy(text);
 	form->admin_option = form->inherit_option = form->set_option = false;
 	CatalogTupleUpdate(rel, &newtuple->t_self, newtuple);
 #else
-	pf_tuple_lock(rel, tuple, text);
+	if (!pf_tuple_lock(rel, tuple))
+		pf_raise_busy(text);
 	CatalogTupleDelete(rel, &tuple->t_self);
 #endif
 	table_close(rel, NoLock);
@@ -169,7 +171,8 @@ give_back(Relation rel, const PfChange *change, Options before)
 
 		if (!is_off(now))
 			outcome = "merged with a grant made meanwhile";
-		pf_tuple_lock(rel, tuple, pf_membership_text(change));
+		if (!pf_tuple_lock(rel, tuple))
+			pf_raise_busy(pf_membership_text(change));
 		form->admin_option = before.admin || now.admin;
 		form->inherit_option = before.inherit || now.inherit;
 		form->set_option = before.set || now.set;
@@ -193,7 +196,8 @@ give_back(Relation rel, const PfChange *change, Options before)
 		HeapTuple	newtuple = heap_copytuple(tuple);
 		Form_pg_auth_members form = (Form_pg_auth_members) GETSTRUCT(newtuple);
 
-		pf_tuple_lock(rel, tuple, pf_membership_text(change));
+		if (!pf_tuple_lock(rel, tuple))
+			pf_raise_busy(pf_membership_text(change));
 		form->admin_option = before.admin || form->admin_option;
 		CatalogTupleUpdate(rel, &newtuple->t_self, newtuple);
 		ReleaseSysCache(tuple);

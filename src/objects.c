@@ -485,11 +485,11 @@ pf_object_fetch(PfCatalogs *catalogs, Oid classid, Oid objid, int32 objsubid, Pf
 }
 
 /*
- * Locks a catalog row for update; "what" is for the message.  Raises 55P03 if
- * another transaction has changed it, or is about to.
+ * Locks a catalog row for update.  False if another transaction has changed
+ * it, or is about to: then the caller raises with pf_raise_busy().
  */
-void
-pf_tuple_lock(Relation rel, HeapTuple tuple, const char *what)
+bool
+pf_tuple_lock(Relation rel, HeapTuple tuple)
 {
 	HeapTupleData current;
 	Buffer		buffer;
@@ -511,12 +511,17 @@ pf_tuple_lock(Relation rel, HeapTuple tuple, const char *what)
 	current.t_self = tuple->t_self;
 	result = HeapTupleSatisfiesUpdate(&current, GetCurrentCommandId(false), buffer);
 	UnlockReleaseBuffer(buffer);
+	return result == TM_Ok;
+}
 
-	if (result != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("%s is being changed by another transaction", what),
-				 errhint("Look in pg_locks and pg_stat_activity who is in the middle of DDL, GRANT or ANALYZE, and try again.")));
+/* Raises 55P03 for an object whose row somebody else is changing. */
+void
+pf_raise_busy(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("%s is being changed by another transaction", what),
+			 errhint("Look in pg_locks and pg_stat_activity who is in the middle of DDL, GRANT or ANALYZE, and try again.")));
 }
 
 void
@@ -561,7 +566,8 @@ pf_object_set_acl(PfCatalogs *catalogs, PfObject *object, const Acl *acl)
 	nulls[info->acl - 1] = acl == NULL;
 	replaces[info->acl - 1] = true;
 
-	pf_tuple_lock(rel, object->tuple, pf_object_text(object));
+	if (!pf_tuple_lock(rel, object->tuple))
+		pf_raise_busy(pf_object_text(object));
 	newtuple = heap_modify_tuple(object->tuple, RelationGetDescr(rel), values, nulls, replaces);
 	CatalogTupleUpdateWithInfo(rel, &newtuple->t_self, newtuple, catalogs->indexes[number]);
 	pf_tuple_unlock(rel, object->tuple);

@@ -51,7 +51,8 @@ extern bool pf_object_fetch(PfCatalogs *catalogs, Oid classid, Oid objid, int32 
 extern bool pf_object_find(Oid classid, const char *kind, ArrayType *names, ArrayType *args,
 						   Oid *objid, int32 *objsubid);
 extern void pf_object_set_acl(PfCatalogs *catalogs, PfObject *object, const Acl *acl);
-extern void pf_tuple_lock(Relation rel, HeapTuple tuple, const char *what);
+extern bool pf_tuple_lock(Relation rel, HeapTuple tuple);
+extern void pf_raise_busy(const char *what);
 extern void pf_tuple_unlock(Relation rel, HeapTuple tuple);
 
 #endif							/* PF_OBJECTS_H */

@@ -28,7 +28,7 @@ EXTENSION = pg_freeze
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))pg_freeze.control)
 DATA = sql/pg_freeze--$(EXTVERSION).sql
 
-PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Werror=implicit-function-declaration
 
 # sql/X.sql with expected/X.out, specs/X.spec with expected/X.out, t/*.pl
 REGRESS = freeze

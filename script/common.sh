@@ -54,6 +54,10 @@ clean_up()
 		"$bindir/pg_ctl" -D "${pid%/*}" -m immediate -s stop || :
 	done
 	cd /
+	if [ $rc != 0 ] && [ -s "$work/server.log" ]; then
+		echo "--- the end of the server's log" >&2
+		tail -n 20 "$work/server.log" >&2
+	fi
 	if [ -n "${KEEP:-}" ]; then
 		echo "kept: $work"
 	else

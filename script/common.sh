@@ -56,7 +56,7 @@ clean_up()
 	cd /
 	if [ $rc != 0 ] && [ -s "$work/server.log" ]; then
 		echo "--- the end of the server's log" >&2
-		tail -n 20 "$work/server.log" >&2
+		tail -n 40 "$work/server.log" >&2
 	fi
 	if [ -n "${KEEP:-}" ]; then
 		echo "kept: $work"

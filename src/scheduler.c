@@ -72,6 +72,7 @@
 #include "worker.h"
 
 #define SLEEP_MAX		3600000 /* ms of sleep at a stretch */
+#define ALARM_AFTER		1000	/* ms until what a dead worker left is cleaned up */
 #define NAP_MAX			2000	/* ms that don't make a handover worth while */
 #define NAP_MIN			100		/* ms between two rounds of work, at least */
 
@@ -86,6 +87,9 @@ StaticAssertDecl(sizeof(PfSchedulerExtra) <= BGW_EXTRALEN, "bgw_extra is too sma
 /* The board of this process, if it is a scheduler; mapped until it exits. */
 static PfBoard *my_board = NULL;
 static dsm_handle my_handle = DSM_HANDLE_INVALID;
+
+/* The board of the scheduler that this process has called last. */
+static dsm_handle called_handle = DSM_HANDLE_INVALID;
 
 PGDLLEXPORT void pf_scheduler_main(Datum main_arg);
 
@@ -169,7 +173,7 @@ pf_scheduler_is_stopped(BackgroundWorkerHandle *worker)
  * Under the lock: starts this database's scheduler, and keeps the board until
  * the new process has it.
  */
-static void
+static dsm_handle
 start_scheduler(TimestampTz at)
 {
 	dsm_segment *segment;
@@ -205,18 +209,23 @@ start_scheduler(TimestampTz at)
 	}
 	PG_END_TRY();
 	dsm_detach(segment);
+	return handle;
 }
 
 /* See scheduler.h. */
 void
 pf_scheduler_wake(TimestampTz at)
 {
+	dsm_handle	handle;
+
 	Assert(!IsTransactionState());
 
 	begin();
-	if (!pf_board_tell(pf_board_read_row(true), at))
-		start_scheduler(at);
+	handle = pf_board_read_row(true);
+	if (!pf_board_tell(handle, at))
+		handle = start_scheduler(at);
 	commit();
+	called_handle = handle;
 }
 
 /* See scheduler.h. */
@@ -229,6 +238,14 @@ pf_scheduler_look(void)
 	if (journal_exists())
 		(void) pf_board_tell(pf_board_read_row(false), GetCurrentTimestamp());
 	commit();
+}
+
+/* See scheduler.h. */
+void
+pf_scheduler_alarm(void)
+{
+	(void) pf_board_tell(called_handle,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ALARM_AFTER));
 }
 
 /* ---- the scheduler ---------------------------------------------------- */

@@ -31,6 +31,13 @@ extern void pf_scheduler_wake(TimestampTz at);
  */
 extern void pf_scheduler_look(void);
 
+/*
+ * For a process that goes away in the middle of a freeze or a thaw, possibly
+ * inside a transaction: has the scheduler look in a second, when the locks of
+ * this process are free.
+ */
+extern void pf_scheduler_alarm(void);
+
 /* Registers the static launcher; called from _PG_init when preloaded. */
 extern void pf_scheduler_register_launcher(void);
 

@@ -11,12 +11,14 @@
  *
  * SIGINT comes from the caller, once, with the outcome "cancelled"; it raises
  * an error wherever life.c is.  It can come late, while life.c undoes already:
- * hence pf_worker_ignore_cancel().
+ * hence pf_worker_ignore_cancel().  SIGTERM is taken for a cancel: a shutdown
+ * waits for the undo, as it does for a rollback, and nobody stays frozen by
+ * accident.  A second SIGTERM ends the process as it ends any backend.
  *
  * Failure.  An error: life.c has undone; the error goes to the caller, who
- * raises and logs it, and is logged here only if the caller has gone.  SIGTERM
- * ends the process as it ends any backend, and leaves the rest to the
- * scheduler, for whom the journal says how far this one came.
+ * raises and logs it, and is logged here only if the caller has gone.  A
+ * process that is ended in the middle has the scheduler look on its way out,
+ * for whom the journal says how far this one came.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +40,7 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 
+#include "scheduler.h"
 #include "segment.h"
 #include "worker.h"
 
@@ -48,23 +51,25 @@ typedef struct PfWorker
 	shm_mq_handle *queue;
 } PfWorker;
 
-static bool is_request_worker = false;
+/* The request of this process, while it can be cancelled; NULL in others. */
+static PfHeader *my_header = NULL;
+static bool request_ended = false;	/* completed, or undone */
+static volatile sig_atomic_t cancels_ignored = false;
+static volatile sig_atomic_t terminations = 0;
 
 PGDLLEXPORT void pf_worker_main(Datum main_arg);
 
 /* ---- cancels ---------------------------------------------------------- */
 
-/*
- * SIGINT once cancels are ignored: the server's own timers send it too, and
- * those still count.
- */
+/* SIGINT: a cancel, or one of the server's own timers, which always count. */
 static void
-handle_timers_only(SIGNAL_ARGS)
+handle_cancel(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
 	if (!proc_exit_inprogress &&
-		(get_timeout_indicator(LOCK_TIMEOUT, false) ||
+		(!cancels_ignored ||
+		 get_timeout_indicator(LOCK_TIMEOUT, false) ||
 		 get_timeout_indicator(STATEMENT_TIMEOUT, false)))
 	{
 		InterruptPending = true;
@@ -75,14 +80,52 @@ handle_timers_only(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/* SIGTERM: a cancel first, so that a shutdown leaves nothing half done. */
+static void
+handle_terminate(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (!proc_exit_inprogress)
+	{
+		terminations++;
+		if (terminations > 1)
+		{
+			InterruptPending = true;
+			ProcDiePending = true;
+		}
+		else if (!cancels_ignored)
+		{
+			InterruptPending = true;
+			QueryCancelPending = true;
+		}
+	}
+	SetLatch(MyLatch);
+
+	errno = save_errno;
+}
+
+/* Whether this request is to stop, whether or not that is ignored now. */
+static bool
+is_cancelled(void)
+{
+	return terminations > 0 ||
+		pg_atomic_read_u32(&my_header->outcome) == PF_OUTCOME_CANCELLED;
+}
+
 /* See worker.h. */
 void
 pf_worker_ignore_cancel(bool ignore)
 {
-	if (!is_request_worker)
+	if (my_header == NULL)
 		return;
-	pqsignal(SIGINT, ignore ? handle_timers_only : StatementCancelHandler);
+	cancels_ignored = ignore;
 	QueryCancelPending = false;
+	if (!ignore && is_cancelled())
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
 }
 
 /* ---- messages --------------------------------------------------------- */
@@ -169,9 +212,7 @@ reply_decide(PfReply *reply)
 static bool
 reply_cancelled(PfReply *reply)
 {
-	PfWorker   *worker = reply->arg;
-
-	return pg_atomic_read_u32(&worker->header->outcome) == PF_OUTCOME_CANCELLED;
+	return is_cancelled();
 }
 
 /* Sends the caller an error, or logs it where nobody is left to raise it. */
@@ -179,6 +220,12 @@ static void
 send_error(PfWorker *worker, ErrorData *error)
 {
 	StringInfoData buf;
+
+	if (terminations > 0 && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		error->sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
+		error->message = "the worker was terminated before it was done";
+	}
 
 	start_message(&buf, PF_MESSAGE_ERROR);
 	put_int(&buf, error->sqlerrcode);
@@ -203,11 +250,16 @@ set_pid(PfHeader *header, pid_t pid)
 	SpinLockRelease(&header->mutex);
 }
 
-/* before_shmem_exit: nobody may signal this pid any more. */
+/*
+ * before_shmem_exit: nobody may signal this pid any more, and somebody has to
+ * look after what is left if this process was told to go.
+ */
 static void
-withdraw_pid(int code, Datum header)
+leave_request(int code, Datum header)
 {
 	set_pid((PfHeader *) DatumGetPointer(header), 0);
+	if (!request_ended)
+		pf_scheduler_alarm();
 }
 
 /*
@@ -276,6 +328,7 @@ run_request(PfRequest *request, PfWorker *worker)
 		send_error(worker, error);
 	}
 	PG_END_TRY();
+	request_ended = true;
 
 	start_message(&buf, PF_MESSAGE_DONE);
 	send_message(worker, &buf);
@@ -289,7 +342,7 @@ pf_worker_main(Datum main_arg)
 	PfRequest  *request;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGINT, handle_cancel);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
@@ -298,8 +351,9 @@ pf_worker_main(Datum main_arg)
 											  BGWORKER_BYPASS_ALLOWCONN);
 	pf_worker_settings();
 
-	is_request_worker = true;
-	before_shmem_exit(withdraw_pid, PointerGetDatum(worker.header));
+	my_header = worker.header;
+	pqsignal(SIGTERM, handle_terminate);
+	before_shmem_exit(leave_request, PointerGetDatum(worker.header));
 	set_pid(worker.header, MyProcPid);
 
 	run_request(request, &worker);

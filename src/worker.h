@@ -70,9 +70,9 @@ extern bool pf_worker_call(const PfRequest *request, Size size, PfReply *reply, 
 /*
  * In a request worker: whether cancels, from whomever, raise an error here;
  * lock_timeout and statement_timeout do in any case.  Ignore them before
- * undoing, so that a cancel that is still on its way doesn't stop that.  Where
- * decide() returns true it has done so.  After heeding them again ask
- * cancelled(): one may have come meanwhile.  Does nothing in a session.
+ * undoing, so that a cancel that is still on its way doesn't stop that; one
+ * that came meanwhile is raised once they are heeded again.  Where decide()
+ * returns true they are ignored.  Does nothing in other processes.
  */
 extern void pf_worker_ignore_cancel(bool ignore);
 

@@ -74,9 +74,10 @@
  * "own": logged in as the target.  "may": may act as the target.  Reading a
  * large object takes the lock of a writer on pg_largeobject, so that does not
  * count.  Who holds a writer's lock on something taken without a privilege of
- * his own to write there got it inside a SECURITY DEFINER function or through
- * a view; RowShareLock may also come from a foreign key, which is checked
- * with the rights of the table's owner.
+ * his own to write there got it inside a SECURITY DEFINER function, through a
+ * view or by an action of a foreign key.  Not so RowShareLock, which is a
+ * foreign key's look at a row that it refers to.  The locks of a prepared
+ * transaction have no pid, and the virtual transaction id that its session had.
  */
 static const char blockers_sql[] =
 "WITH session AS MATERIALIZED (\n"
@@ -92,12 +93,12 @@ static const char blockers_sql[] =
 "		AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())),\n"
 "\n"
 "held AS MATERIALIZED (\n"
-"	SELECT l.pid, l.virtualtransaction, l.locktype, l.mode, l.relation, l.objid,\n"
+"	SELECT l.pid, l.virtualtransaction, l.transactionid, l.locktype, l.mode, l.relation, l.objid,\n"
 "		l.locktype = 'relation' AND l.mode <> 'AccessShareLock'\n"
 "			AND l.relation NOT IN ('pg_largeobject'::regclass, 'pg_largeobject_loid_pn_index'::regclass) AS writer\n"
 "	FROM pg_locks l\n"
 "	WHERE (SELECT count(*) FROM session) >= 0 AND l.granted AND l.mode <> 'SIReadLock'\n"
-"		AND (l.locktype = 'virtualxid'\n"
+"		AND (l.locktype IN ('virtualxid', 'transactionid')\n"
 "			OR l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
 "				AND (l.locktype = 'relation' OR l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass))),\n"
 "\n"
@@ -115,9 +116,11 @@ static const char blockers_sql[] =
 "				xact_start AS since, query, backend_start, has_xid, in_transaction, walsender\n"
 "			FROM session\n"
 "		UNION ALL\n"
-"			SELECT NULL, gid, '-1/' || transaction, ownerid, NULL, NULL, 'prepared',\n"
+"			SELECT NULL, gid, (SELECT l.virtualtransaction FROM held l\n"
+"					WHERE l.locktype = 'transactionid' AND l.transactionid = p.transaction AND l.pid IS NULL LIMIT 1),\n"
+"				ownerid, NULL, NULL, 'prepared',\n"
 "				prepared, NULL, NULL, true, true, false\n"
-"			FROM prepared) h\n"
+"			FROM prepared p) h\n"
 "	LEFT JOIN pg_roles r ON r.oid = h.roleid),\n"
 "\n"
 "held_here AS (\n"
@@ -139,9 +142,8 @@ static const char blockers_sql[] =
 "\n"
 "SELECT h.pid, h.gid, h.role_name, h.application_name, host(h.client_addr), h.state, h.query,\n"
 "	concat_ws(', ',\n"
-"		CASE WHEN h.gid IS NOT NULL THEN 'prepared transaction ' || quote_ident(h.gid)\n"
-"			WHEN h.has_xid THEN 'in a transaction that has written'\n"
-"			WHEN l IS NULL THEN 'in a transaction' END,\n"
+"		CASE WHEN h.has_xid AND h.gid IS NULL THEN 'in a transaction that has written'\n"
+"			WHEN l.mode IS NULL THEN CASE WHEN h.gid IS NULL THEN 'in a transaction' ELSE 'prepared' END END,\n"
 "		'holds ' || l.mode || ' on '\n"
 "			|| CASE WHEN l.schema THEN 'schema ' || l.nsp::regnamespace::text ELSE l.relation::regclass::text END,\n"
 "		CASE WHEN $2 <> 'role' OR h.own THEN NULL\n"
@@ -156,14 +158,14 @@ static const char blockers_sql[] =
 "LEFT JOIN LATERAL (\n"
 "	SELECT d.*\n"
 "	FROM held_here d\n"
-"	WHERE (d.pid = h.pid OR d.virtualtransaction = h.vxid)\n"
+"	WHERE (d.pid = h.pid OR d.pid IS NULL AND d.virtualtransaction = h.vxid)\n"
 "		AND CASE $2\n"
 "			WHEN 'role' THEN\n"
 "				CASE WHEN NOT (d.writer OR d.schema) THEN false\n"
 "					WHEN h.own THEN true\n"
 "					WHEN d.taken IS NOT TRUE THEN false\n"
 "					WHEN h.may THEN true\n"
-"					WHEN d.schema OR d.mode = 'RowShareLock' AND d.relowner <> $1 THEN false\n"
+"					WHEN d.schema OR d.mode = 'RowShareLock' THEN false\n"
 "					WHEN d.relkind = 'S' THEN NOT has_sequence_privilege(h.roleid, d.relation, 'USAGE, UPDATE')\n"
 "					ELSE NOT has_table_privilege(h.roleid, d.relation, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'\n"
 "							|| CASE WHEN current_setting('server_version_num')::int >= 170000 THEN ', MAINTAIN' ELSE '' END)\n"
@@ -303,7 +305,7 @@ pf_drain_describe(List *blockers)
 		if (blocker->pid != 0)
 			appendStringInfo(&text, "session %d", blocker->pid);
 		else
-			appendStringInfoString(&text, blocker->what);
+			appendStringInfo(&text, "prepared transaction %s", quote_literal_cstr(blocker->gid));
 		if (blocker->role)
 			appendStringInfo(&text, " of role %s", quote_identifier(blocker->role));
 		if (blocker->application && blocker->application[0])
@@ -312,8 +314,7 @@ pf_drain_describe(List *blockers)
 			appendStringInfo(&text, ", %s", blocker->state);
 		if (blocker->since)
 			appendStringInfo(&text, " since %s", timestamptz_to_str(blocker->since));
-		if (blocker->pid != 0)
-			appendStringInfo(&text, ": %s", blocker->what);
+		appendStringInfo(&text, ": %s", blocker->what);
 	}
 	return text.data;
 }
@@ -494,22 +495,27 @@ duration(int ms)
 }
 
 static void
-give_up(Drain *drain, List *blockers, const PfOptions *options, double elapsed)
+give_up(Drain *drain, List *blockers, const PfOptions *options)
 {
-	static const char *const hints[] = {
+	static const char *const hints[] = {	/* by rung */
 		"Wait for them to end and try again, give more time with drain_timeout, or let pg_freeze end them with on_drain_timeout => 'cancel'.",
 		"A session that is idle in a transaction cannot be cancelled: end it yourself, or use on_drain_timeout => 'terminate'.",
-		"Sessions of superusers and prepared transactions are never ended by pg_freeze: end them yourself and try again."
+		"Sessions of superusers, prepared transactions and what does not react are not ended by pg_freeze: end them yourself and try again."
 	};
 	int			count = list_length(blockers);
 	int			prepared = 0;
+	bool		signalable = false;
 	const char *what;
 	ListCell   *lc;
 
 	foreach(lc, blockers)
 	{
-		if (((PfBlocker *) lfirst(lc))->pid == 0)
+		PfBlocker  *blocker = lfirst(lc);
+
+		if (blocker->pid == 0)
 			prepared++;
+		if (blocker->signalable)
+			signalable = true;
 	}
 	what = prepared == 0 ? "session" : prepared == count ? "prepared transaction" : "transaction";
 
@@ -517,12 +523,12 @@ give_up(Drain *drain, List *blockers, const PfOptions *options, double elapsed)
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("%s could not be frozen: %d %s%s did not finish within %s",
 					pf_target_text(&drain->freeze->target), count, what, count == 1 ? "" : "s",
-					duration((int) elapsed)),
+					duration(options->drain_timeout + drain->rung * options->cancel_wait)),
 			 drain->signalled.len == 0 ?
 			 errdetail("In flight: %s.", pf_drain_describe(blockers)) :
 			 errdetail("In flight: %s. Before that: %s.",
 					   pf_drain_describe(blockers), drain->signalled.data),
-			 errhint("%s", hints[drain->rung])));
+			 errhint("%s", hints[signalable ? drain->rung : RUNG_TERMINATE])));
 }
 
 bool
@@ -561,7 +567,7 @@ pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
 		if (elapsed >= limit)
 		{
 			if (drain.rung == last)
-				give_up(&drain, blockers, options, elapsed);
+				give_up(&drain, blockers, options);
 			climb(&drain, blockers);
 			limit = elapsed + options->cancel_wait;
 			pause = FIRST_PAUSE;

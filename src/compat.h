@@ -14,6 +14,8 @@
 #error "pg_freeze needs PostgreSQL 15 or later"
 #endif
 
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "catalog/pg_default_acl.h"
 #include "storage/lockdefs.h"
 #include "utils/guc.h"
@@ -75,5 +77,22 @@ pf_guc_source(const char *name)
 #define pf_select_best_grantor(grant, privileges, acl, owner, by, options) \
 	select_best_grantor(GetUserId(), privileges, acl, owner, by, options)
 #endif
+
+/*
+ * The end of the last WAL record, which XLogFlush() can reach: at the start
+ * of a page GetXLogInsertRecPtr() is already behind the page's header.
+ * Recent minor releases have GetXLogInsertEndRecPtr() for this.
+ */
+static inline XLogRecPtr
+pf_wal_end(void)
+{
+	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+
+	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
+		return lsn - SizeOfXLogLongPHD;
+	if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		return lsn - SizeOfXLogShortPHD;
+	return lsn;
+}
 
 #endif							/* PF_COMPAT_H */

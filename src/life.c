@@ -292,7 +292,7 @@ step_frozen(PfFreeze *freeze, void *arg)
 {
 	FrozenStep *frozen = arg;
 	const PfOptions *options = &frozen->request->options;
-	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+	XLogRecPtr	lsn = pf_wal_end();
 	Oid			types[2] = {PG_LSNOID, TIMESTAMPTZOID};
 	Datum		values[2];
 	char		nulls[2] = {' ', options->thaw_after ? ' ' : 'n'};
@@ -499,7 +499,7 @@ step_thawed(PfFreeze *freeze, void *arg)
 {
 	ThawStep   *thaw = arg;
 	PfRestore	restore = {0};
-	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+	XLogRecPtr	lsn = pf_wal_end();
 	char	   *lost_reason;
 	char	   *evidence;
 	char		held = verdict(freeze, lsn, &lost_reason, &evidence);

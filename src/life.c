@@ -46,6 +46,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -105,7 +106,9 @@ run_step(PfFreeze *freeze, StepFunc step, void *arg, int64 patience)
 			StartTransactionCommand();
 			(void) set_config_option("lock_timeout", "300ms", PGC_USERSET, PGC_S_SESSION,
 									 GUC_ACTION_LOCAL, true, 0, false);
+			PushActiveSnapshot(GetTransactionSnapshot());
 			step(freeze, arg);
+			PopActiveSnapshot();
 			CommitTransactionCommand();
 		}
 		PG_CATCH();
@@ -314,6 +317,23 @@ step_frozen(PfFreeze *freeze, void *arg)
 	PF_INJECTION_POINT("pg-freeze-decided");
 }
 
+/* Lines in one, with "; " between them. */
+static char *
+one_line(const char *lines)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (const char *p = lines; *p; p++)
+	{
+		if (*p == '\n')
+			appendStringInfoString(&text, "; ");
+		else
+			appendStringInfoChar(&text, *p);
+	}
+	return text.data;
+}
+
 /* The one line that says how, until when and what leaks. */
 static void
 tell_frozen(PfFreeze *freeze, const PfRequest *request, PfReply *reply)
@@ -335,10 +355,7 @@ tell_frozen(PfFreeze *freeze, const PfRequest *request, PfReply *reply)
 	also_stops = journal_also_stops(freeze->id);
 	if (also_stops[0])
 		appendStringInfo(&text, "; also stops: %s", also_stops);
-	for (char *p = text.data; *p; p++)
-		if (*p == '\n')
-			*p = ',';
-	reply->notice(reply, NOTICE, text.data, NULL, NULL);
+	reply->notice(reply, NOTICE, one_line(text.data), NULL, NULL);
 	reply->row(reply, 1, &id);
 	CommitTransactionCommand();
 }
@@ -445,11 +462,9 @@ verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
 	int64		checked = 0;
 	char	   *broken;
 	StringInfoData leaks;
-	char	   *now;
+	ListCell   *cell;
 
 	*lost_reason = NULL;
-	initStringInfo(&leaks);
-	appendStringInfoString(&leaks, freeze->leaks);
 	if (freeze->is_copy)
 	{
 		*lost_reason = "this database is a copy; the freeze was made in another one";
@@ -458,16 +473,21 @@ verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
 	}
 	broken = freeze->strategy->broken(freeze, &checked);
 	*lost_reason = freeze->gap ? freeze->gap : broken;
-	now = pf_notes_text(freeze->strategy->leaks(&freeze->target));
-	if (now[0] && strcmp(now, freeze->leaks) != 0)
-		appendStringInfo(&leaks, "%sat thaw: %s", leaks.len ? "\n" : "", now);
-	*evidence = psprintf(INT64_FORMAT " objects of the target looked at, from %X/%X to %X/%X: %s; leaks: %s",
+
+	/* those of the freeze, and those that came up since */
+	initStringInfo(&leaks);
+	appendStringInfoString(&leaks, freeze->leaks);
+	foreach(cell, freeze->strategy->leaks(&freeze->target))
+	{
+		PfNote	   *leak = lfirst(cell);
+
+		if (strstr(freeze->leaks, psprintf("%s: ", leak->code)) == NULL)
+			appendStringInfo(&leaks, "%s%s: %s", leaks.len ? "\n" : "", leak->code, leak->text);
+	}
+	*evidence = psprintf(INT64_FORMAT " objects of the target and its memberships looked at, from %X/%X to %X/%X: %s; leaks: %s",
 						 checked, LSN_FORMAT_ARGS(freeze->frozen_lsn), LSN_FORMAT_ARGS(lsn),
 						 *lost_reason ? *lost_reason : "no privilege came back",
-						 leaks.len ? leaks.data : "none");
-	for (char *p = *evidence; *p; p++)
-		if (*p == '\n')
-			*p = ',';
+						 leaks.len ? one_line(leaks.data) : "none");
 	return *lost_reason ? 'f' : leaks.len ? 'n' : 't';
 }
 

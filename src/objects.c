@@ -118,7 +118,14 @@ struct PfCatalogs
 	CatalogIndexState indexes[lengthof(catalog_info)];
 	HTAB	   *own;			/* (class, object) of this extension's members */
 	HeapTuple	fetched;
+	int			nchanged;		/* since the last command counter increment */
 };
+
+/*
+ * Changes per command.  The server goes through the invalidation messages of
+ * the current command for each one that it adds.
+ */
+#define COMMAND 64
 
 typedef struct OwnKey
 {
@@ -574,6 +581,11 @@ pf_object_set_acl(PfCatalogs *catalogs, PfObject *object, const Acl *acl)
 
 	updateAclDependencies(info->depend_classid, object->objid, object->objsubid, object->owner,
 						  noldmembers, oldmembers, nnewmembers, newmembers);
+	if (++catalogs->nchanged == COMMAND)
+	{
+		CommandCounterIncrement();
+		catalogs->nchanged = 0;
+	}
 }
 
 /* ---- names ------------------------------------------------------------ */

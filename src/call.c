@@ -417,9 +417,9 @@ await_exit(PfCall *call)
 /* ---- the result ------------------------------------------------------- */
 
 static void
-report_worker_error(PfCall *call, int elevel)
+raise_worker_error(PfCall *call)
 {
-	ereport(elevel,
+	ereport(ERROR,
 			(errcode(call->sqlstate),
 			 errmsg_internal("%s", call->message),
 			 call->detail ? errdetail_internal("%s", call->detail) : 0,
@@ -430,10 +430,8 @@ report_worker_error(PfCall *call, int elevel)
 static void
 end_cancelled(PfCall *call)
 {
-	/* Could it not undo?  That must not be lost. */
-	if (call->sqlstate != 0 && call->sqlstate != ERRCODE_QUERY_CANCELED)
-		report_worker_error(call, WARNING);
-	else if (!call->done)
+	/* What stopped it doesn't matter, but whether it undid what it had done. */
+	if (!call->done)
 		ereport(WARNING,
 				(errmsg("the worker ended before it had undone its work"),
 				 errhint("See the server log, and freeze_status for what is left.")));
@@ -462,7 +460,7 @@ end_call(PfCall *call)
 	if (call->cancelled && !complete)
 		end_cancelled(call);
 	if (call->sqlstate != 0)
-		report_worker_error(call, ERROR);
+		raise_worker_error(call);
 	if (!call->done)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -14,6 +14,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
@@ -93,17 +94,12 @@ journal_changes_close(PfChanges *changes)
 void
 journal_change_add(PfChanges *changes, int64 id, const PfChange *change)
 {
-	MemoryContext old = MemoryContextSwitchTo(changes->context);
+	MemoryContext old = MemoryContextSwitchTo(changes->batch);
 	TupleTableSlot *slot;
 	Datum		values[NCOLS];
 	bool		nulls[NCOLS] = {0};
 	HeapTuple	tuple;
 
-	if (changes->slots[changes->nslots] == NULL)
-		changes->slots[changes->nslots] = MakeSingleTupleTableSlot(RelationGetDescr(changes->rel), &TTSOpsHeapTuple);
-	slot = changes->slots[changes->nslots++];
-
-	MemoryContextSwitchTo(changes->batch);
 	values[COL_FREEZE_ID] = Int64GetDatum(id);
 	values[COL_CLASSID] = ObjectIdGetDatum(change->classid);
 	values[COL_OBJID] = ObjectIdGetDatum(change->objid);
@@ -118,6 +114,18 @@ journal_change_add(PfChanges *changes, int64 id, const PfChange *change)
 	nulls[COL_OUTCOME] = true;
 	values[COL_OUTCOME] = (Datum) 0;
 	tuple = heap_form_tuple(RelationGetDescr(changes->rel), values, nulls);
+
+	/* a multi-insert loses the place of a row that it has to toast, and indexes nothing */
+	if (tuple->t_len > TOAST_TUPLE_THRESHOLD)
+	{
+		CatalogTupleInsertWithInfo(changes->rel, tuple, changes->indexes);
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	MemoryContextSwitchTo(changes->context);
+	if (changes->slots[changes->nslots] == NULL)
+		changes->slots[changes->nslots] = MakeSingleTupleTableSlot(RelationGetDescr(changes->rel), &TTSOpsHeapTuple);
+	slot = changes->slots[changes->nslots++];
 	ExecStoreHeapTuple(tuple, slot, false);
 	MemoryContextSwitchTo(old);
 

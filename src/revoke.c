@@ -23,6 +23,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_auth_members.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_attribute.h"
@@ -266,21 +267,24 @@ pass_to(ReleaseState *state, PfFreeze *other, const PfChange *change, const PfOb
 	Acl		   *left = pf_revoke_take(state->catalogs, object, full, &other->target);
 	PfChange	theirs;
 
-	if (left == NULL)
-		return full;
 	if (journal_change_find(state->changes, other->id, change->classid, object->objid, object->objsubid, &theirs))
 	{
+		/* even if it covers nothing of it: the order of what goes back is in there */
 		Acl		   *after = pf_acl_in(theirs.after, NULL, NULL);
 		Acl		   *their_before = theirs.before ? pf_acl_in(theirs.before, NULL, NULL) :
 			acldefault(object->objtype, theirs.owner);
 		Acl		   *grown = pf_acl_give_back(after, taken, their_before);
 		Acl		   *their_after = pf_revoke_take(state->catalogs, object, grown, &other->target);
-		const char *before = theirs.before && strcmp(theirs.before, change->after) == 0 ? change->before :
-			pf_acl_out(pf_acl_give_back(their_before, taken, full ? full : pf_object_effective_acl(object)));
+		Acl		   *their_promise = pf_acl_give_back(their_before, taken, full ? full : pf_object_effective_acl(object));
+		const char *before = theirs.before;
 
+		if (theirs.before && strcmp(theirs.before, change->after) == 0)
+			before = change->before;
+		else if (!pf_acl_equal(their_promise, their_before))
+			before = pf_acl_out(their_promise);
 		journal_change_replace(state->changes, &theirs, before, pf_acl_out(their_after ? their_after : grown));
 	}
-	else
+	else if (left)
 	{
 		theirs = *change;
 		theirs.objid = object->objid;
@@ -290,7 +294,20 @@ pass_to(ReleaseState *state, PfFreeze *other, const PfChange *change, const PfOb
 		theirs.after = pf_acl_out(left);
 		journal_change_add(state->changes, other->id, &theirs);
 	}
-	return left;
+	return left ? left : full;
+}
+
+/*
+ * Whether another freeze took its share of this object on top of this one's:
+ * what it will put back is then what this one left.
+ */
+static bool
+is_on_top(ReleaseState *state, const PfFreeze *other, const PfChange *change, const PfObject *object)
+{
+	PfChange	theirs;
+
+	return journal_change_find(state->changes, other->id, change->classid, object->objid, object->objsubid, &theirs) &&
+		theirs.before && strcmp(theirs.before, change->after) == 0;
 }
 
 /* Finds the object of a change; NULL with *why where there is none. */
@@ -330,6 +347,7 @@ release_object(ReleaseState *state, const PfChange *change)
 	int			missing = 0;
 	bool		untouched;
 	bool		passed = false;
+	List	   *others;
 	Acl		   *before;
 	Acl		   *after;
 	Acl		   *full;
@@ -359,7 +377,12 @@ release_object(ReleaseState *state, const PfChange *change)
 			full = NULL;
 	}
 
+	/* first the one on top: it inherits what this one would put back, NULL included */
+	others = state->others;
 	foreach(cell, state->others)
+		if (is_on_top(state, lfirst(cell), change, &object))
+			others = lcons(lfirst(cell), list_delete_ptr(list_copy(others), lfirst(cell)));
+	foreach(cell, others)
 	{
 		Acl		   *left = pass_to(state, lfirst(cell), change, &object, full, taken);
 
@@ -420,17 +443,55 @@ release_change(PfChange *change, void *arg)
 	journal_change_done(state->changes, change, outcome);
 }
 
+/* Takes a membership for another freeze that did not have to before. */
+static void
+cover_membership(PfChange *change, HeapTuple tuple, void *arg)
+{
+	EngageState *state = arg;
+	PfChange	theirs;
+
+	if (!journal_change_find(state->changes, state->freeze->id, change->classid, change->objid, change->objsubid, &theirs))
+		engage_membership(change, tuple, state);
+}
+
+/*
+ * Roles that carried nothing while this freeze was there carry write
+ * privileges again: other freezes now take their target's membership in them.
+ */
+static void
+pass_memberships(ReleaseState *state)
+{
+	ListCell   *cell;
+
+	foreach(cell, state->others)
+	{
+		EngageState theirs = {lfirst(cell), state->catalogs, state->changes, 0};
+
+		CommandCounterIncrement();
+		pf_memberships_scan(&theirs.freeze->target, cover_membership, &theirs);
+	}
+}
+
 static void
 revoke_release(PfFreeze *freeze, PfRestore *result)
 {
 	ReleaseState state = {.freeze = freeze,.catalogs = pf_catalogs_open(),.changes = journal_changes_open()};
+	ListCell   *cell;
 
 	state.others = journal_live_others(freeze->id);
 	state.roles = freeze->is_copy ? journal_roles_read(freeze->id) : NIL;
 	state.result = result;
 	journal_changes_scan(state.changes, freeze->id, release_change, &state);
+	if (!freeze->is_copy)
+		pass_memberships(&state);
 	journal_changes_close(state.changes);
 	pf_catalogs_close(state.catalogs);
+	if (result->passed > 0)
+	{
+		CommandCounterIncrement();
+		foreach(cell, state.others)
+			journal_roles_write(((PfFreeze *) lfirst(cell))->id);
+	}
 }
 
 /* ---- still in force? -------------------------------------------------- */

@@ -321,7 +321,7 @@ COMMENT ON VIEW freeze_blockers IS 'who keeps a freeze that is being made from b
 
 CREATE VIEW freeze_waiters AS
 	SELECT NULL::bigint AS id, NULL::int AS pid, NULL::timestamptz AS since
-	WHERE @extschema@.freeze_not_built('freeze_waiters: no strategy that makes work wait');
+	WHERE @extschema@.freeze_not_built('freeze_waiters (a strategy that makes work wait)');
 COMMENT ON VIEW freeze_waiters IS 'who waits for a thaw; no strategy that makes anybody wait is built yet';
 
 CREATE VIEW freeze_sessions_signalled AS

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_authid.h"
@@ -29,6 +31,8 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "worker.h"
+
+#define LONGEST_SPAN 1000		/* years */
 
 PG_FUNCTION_INFO_V1(freeze_role);
 PG_FUNCTION_INFO_V1(freeze_schema);
@@ -83,13 +87,18 @@ static int64
 span_argument(const char *name, Interval *interval)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz then = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-															   TimestampTzGetDatum(now),
-															   IntervalPGetDatum(interval)));
+	TimestampTz then = DT_NOEND;
+	double		years = interval->month / 12.0 + interval->day / 365.0 + interval->time / (365.0 * USECS_PER_DAY);
 
+	/* far from the end of time, where adding would raise 22008 */
+	if (fabs(interval->month / 12.0) <= LONGEST_SPAN && fabs(interval->day / 365.0) <= LONGEST_SPAN &&
+		fabs(years) <= LONGEST_SPAN)
+		then = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													   TimestampTzGetDatum(now),
+													   IntervalPGetDatum(interval)));
 	if (TIMESTAMP_NOT_FINITE(then) || then < now)
 		bad_argument(name, DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(interval))),
-					 "An interval of 0 or more.");
+					 "An interval from 0 to 1000 years.");
 	return then - now;
 }
 

@@ -6,7 +6,7 @@
  *
  * Runs in workers and, read-only, in callers.  Everything goes through SPI as
  * the superuser with a fixed search_path.  A freeze's row is changed only by
- * the process that holds its work lock, a heavyweight lock on the journal
+ * the process that holds its work lock, an advisory lock on the journal
  * table's OID and the freeze's id: a process that dies lets go of it, so that
  * an unfinished state whose lock is free is an abandoned one.
  *
@@ -189,10 +189,18 @@ journal_execute(const char *sql, int nargs, Oid *types, Datum *values, const cha
 
 /* ---- the work lock ---------------------------------------------------- */
 
+/* Apart from advisory locks that SQL can take: those have 1 or 2 here. */
+#define WORK_LOCK_CLASS 0x5046
+
+/*
+ * An advisory lock, because only those survive the abort of a transaction, as
+ * when a step is tried again or undone, and are let go by a process that exits
+ * between two transactions.
+ */
 static void
 work_lock_tag(LOCKTAG *tag, int64 id)
 {
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, journal_relation("freeze_journal"), (uint32) id, 0);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, journal_relation("freeze_journal"), (uint32) id, WORK_LOCK_CLASS);
 }
 
 /*

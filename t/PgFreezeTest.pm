@@ -1,0 +1,284 @@
+# What the TAP tests of pg_freeze share: servers, an application to freeze, raw
+# dumps of all privileges, psql with SQLSTATE and psql in the background.
+
+package PgFreezeTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(
+  new_server sql try_sql privileges same_privileges make_application
+  start_sql finish_sql wait_start open_session backends wait_until
+  live unfinished start_again log_size
+);
+
+# A running server; conf => text is appended to its configuration.
+sub new_server
+{
+	my ($name, %opt) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(allows_streaming => $opt{streaming} || 0);
+	$node->append_conf('postgresql.conf', q{
+max_connections = 100
+max_worker_processes = 20
+max_prepared_transactions = 10
+wal_receiver_status_interval = 1
+log_min_messages = info
+log_line_prefix = '%m [%p] %q%a '
+});
+	$node->append_conf('postgresql.conf', $opt{conf}) if $opt{conf};
+	$node->start unless $opt{stopped};
+	return $node;
+}
+
+sub psql_arguments
+{
+	my (%opt) = @_;
+	return ('-U', $opt{user}) if $opt{user};
+	return ();
+}
+
+# The result of a statement that must not fail.
+sub sql
+{
+	my ($node, $sql, %opt) = @_;
+	my ($rc, $out, $err) = $node->psql($opt{db} || 'postgres', $sql,
+		on_error_stop => 1, extra_params => [ psql_arguments(%opt) ]);
+
+	die "\"$sql\" failed in " . $node->name . ": $err" if $rc != 0;
+	return $out;
+}
+
+# (SQLSTATE, output, stderr) of statements that may fail; SQLSTATE is '' if none did.
+sub try_sql
+{
+	my ($node, $sql, %opt) = @_;
+	my ($rc, $out, $err) = $node->psql($opt{db} || 'postgres', $sql,
+		on_error_stop => 1, extra_params => [ '-v', 'VERBOSITY=verbose', psql_arguments(%opt) ]);
+
+	return (sqlstate($err), $out, $err);
+}
+
+sub sqlstate
+{
+	my ($err) = @_;
+	return $1 if $err =~ /^(?:psql:[^\n]*?)?(?:ERROR|FATAL|PANIC):  ([0-9A-Z]{5}):/m;
+	return $err =~ /FATAL|server closed|could not/ ? '08000' : '';
+}
+
+# Everything in the catalogs that carries a privilege, raw: NULL is not {}, and
+# the order inside of an ACL counts.  Rows are in the order of their keys,
+# because their place in the heap may change.
+my @catalogs = (
+	[ 'pg_class', 'oid, oid::regclass::text, relowner, relacl' ],
+	[ 'pg_attribute', 'attrelid, attnum, attacl', 'attacl IS NOT NULL' ],
+	[ 'pg_namespace', 'oid, nspname, nspowner, nspacl', q{nspname !~ '^pg_(toast_)?temp_'} ],
+	[ 'pg_database', 'oid, datname, datdba, datacl' ],
+	[ 'pg_largeobject_metadata', 'oid, lomowner, lomacl' ],
+	[ 'pg_default_acl', 'oid, defaclrole, defaclnamespace, defaclobjtype, defaclacl' ],
+	[ 'pg_proc', 'oid, proowner, proacl' ],
+	[ 'pg_type', 'oid, typowner, typacl' ],
+	[ 'pg_language', 'oid, lanname, lanowner, lanacl' ],
+	[ 'pg_foreign_server', 'oid, srvname, srvowner, srvacl' ],
+	[ 'pg_foreign_data_wrapper', 'oid, fdwname, fdwowner, fdwacl' ],
+	[ 'pg_tablespace', 'oid, spcname, spcowner, spcacl' ],
+	[ 'pg_parameter_acl', 'oid, parname, paracl' ],
+	[ 'pg_auth_members', 'm.*' ],
+	[ 'pg_authid', 'oid, rolname, rolsuper, rolinherit, rolcanlogin, rolconnlimit' ],
+	[ 'pg_init_privs', 'objoid, classoid, objsubid, privtype, initprivs' ],
+	[ 'pg_shdepend', 'dbid, classid, objid, objsubid, refclassid, refobjid, deptype' ],
+);
+
+sub privileges
+{
+	my ($node, %opt) = @_;
+	my @parts;
+
+	foreach my $catalog (@catalogs)
+	{
+		my ($name, $columns, $condition) = @$catalog;
+		push @parts, "SELECT '$name' AS catalog, ROW($columns)::text AS row FROM pg_catalog.$name m"
+		  . ($condition ? " WHERE $condition" : '');
+	}
+	return sql($node, 'SELECT catalog, row FROM (' . join(' UNION ALL ', @parts) . q{) x ORDER BY catalog COLLATE "C", row COLLATE "C"},
+		%opt);
+}
+
+# Compares two dumps and says which rows differ.
+sub same_privileges
+{
+	my ($got, $expected, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return pass($what) if $got eq $expected;
+	my %old = map { $_ => 1 } split /\n/, $expected;
+	my %new = map { $_ => 1 } split /\n/, $got;
+	my @lost = grep { !$new{$_} } split /\n/, $expected;
+	my @came = grep { !$old{$_} } split /\n/, $got;
+	my $n = @lost > @came ? @lost : @came;
+	splice @lost, 10 if @lost > 10;
+	splice @came, 10 if @came > 10;
+	fail($what);
+	diag("$n rows differ; the first of them:\n", map({ "- $_\n" } @lost), map { "+ $_\n" } @came);
+	return 0;
+}
+
+# The roles: app owns tables, agent has nothing but grants, other owns the rest
+# and gave to both.  "tables" of app's tables, a third as many of other's.
+sub make_application
+{
+	my ($node, %opt) = @_;
+	my $tables = $opt{tables} || 20;
+	my $others = int($tables / 3) + 1;
+
+	sql($node, q{
+CREATE ROLE app LOGIN;
+CREATE ROLE agent LOGIN;
+CREATE ROLE other LOGIN;
+CREATE ROLE reader LOGIN;
+CREATE ROLE caller LOGIN SUPERUSER;
+}) unless $opt{roles_exist};
+	sql($node, qq{
+CREATE EXTENSION IF NOT EXISTS pg_freeze;
+CREATE SCHEMA app AUTHORIZATION app;
+CREATE SCHEMA other AUTHORIZATION other;
+SET ROLE other;
+GRANT USAGE, CREATE ON SCHEMA other TO app;
+GRANT USAGE ON SCHEMA other TO agent, reader;
+ALTER DEFAULT PRIVILEGES IN SCHEMA other GRANT SELECT, INSERT ON TABLES TO agent;
+SELECT format('CREATE TABLE other.t%s (id int, note text)', i),
+	format('GRANT SELECT, INSERT, UPDATE ON other.t%s TO app WITH GRANT OPTION', i),
+	format('GRANT UPDATE (note), SELECT ON other.t%s TO reader', i)
+FROM generate_series(1, $others) i
+\\gexec
+CREATE SEQUENCE other.s;
+GRANT USAGE ON SEQUENCE other.s TO app, agent;
+SET ROLE app;
+CREATE TABLE app.writes (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, who int, at timestamptz DEFAULT clock_timestamp());
+SELECT format('CREATE TABLE app.t%s (id int, note text)', i)
+FROM generate_series(1, $tables) i
+\\gexec
+SELECT format('GRANT SELECT, INSERT ON app.t%s TO reader', i)
+FROM generate_series(1, $tables, 3) i
+\\gexec
+GRANT INSERT ON other.t1 TO reader;
+RESET ROLE;
+CREATE SCHEMA spare;
+GRANT USAGE, CREATE ON SCHEMA spare TO reader;
+}, db => $opt{db});
+	return;
+}
+
+# psql in the background, fed with "sql"; for finish_sql().
+sub start_sql
+{
+	my ($node, $sql, %opt) = @_;
+	my %running = (out => '', err => '');
+	my $script = PostgreSQL::Test::Utils::tempdir('pg_freeze') . '/script.sql';
+
+	# a file: what is fed through a pipe is sent only when this process pumps
+	append_to_file($script, $sql);
+	$running{started} = time;
+	$running{harness} = IPC::Run::start(
+		[
+			$node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose',
+			'-d', $node->connstr($opt{db} || 'postgres'), psql_arguments(%opt), '-f', $script
+		],
+		'<', \undef, '>', \$running{out}, '2>', \$running{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return \%running;
+}
+
+# (SQLSTATE, output, stderr) of what start_sql() started, when it has ended.
+sub finish_sql
+{
+	my ($running) = @_;
+
+	$running->{harness}->finish;
+	chomp $running->{out};
+	return (sqlstate($running->{err}), $running->{out}, $running->{err});
+}
+
+# A session that stays, as a PostgreSQL::Test::BackgroundPsql.
+sub open_session
+{
+	my ($node, %opt) = @_;
+	return $node->background_psql($opt{db} || 'postgres', on_error_stop => 0,
+		extra_params => [ psql_arguments(%opt) ]);
+}
+
+# Polls until a query answers "t".
+sub wait_until
+{
+	my ($node, $query, %opt) = @_;
+	return $node->poll_query_until($opt{db} || 'postgres', $query)
+	  || die "timed out waiting for: $query";
+}
+
+# The pids of this server's processes whose title matches.  Reads /proc, because
+# a query would take longer than what is looked for lives.
+sub backends
+{
+	my ($node, $pattern) = @_;
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my @found;
+
+	foreach my $pid (map { m{/(\d+)$} } glob '/proc/[0-9]*')
+	{
+		open my $stat, '<', "/proc/$pid/stat" or next;
+		my $line = <$stat>;
+		close $stat;
+		next unless defined $line && $line =~ /\) \S (\d+) / && $1 == $postmaster;
+		open my $title, '<', "/proc/$pid/cmdline" or next;
+		my $text = <$title>;
+		close $title;
+		push @found, $pid if defined $text && $text =~ $pattern;
+	}
+	return @found;
+}
+
+# The ids of live freezes, and the rows that no process has any business to leave.
+sub live
+{
+	my ($node, %opt) = @_;
+	return split /\n/, sql($node, q{SELECT id FROM freeze_journal WHERE state NOT IN ('thawed', 'aborted') ORDER BY id}, %opt);
+}
+
+sub unfinished
+{
+	my ($node, %opt) = @_;
+	return sql($node, q{SELECT string_agg(id || ' ' || state, ', ') FROM freeze_journal WHERE state IN ('engaging', 'draining', 'thawing')}, %opt);
+}
+
+# Starts a server whose postmaster was killed: processes of the old one may
+# still be attached to its shared memory.
+sub start_again
+{
+	my ($node) = @_;
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (time < $end)
+	{
+		return if $node->start(fail_ok => 1);
+		usleep(100_000);
+		# a start that timed out may have come to run
+		$node->stop('fast', fail_ok => 1);
+	}
+	die 'the server does not start again';
+}
+
+sub log_size
+{
+	my ($node) = @_;
+	return -s $node->logfile;
+}
+
+1;

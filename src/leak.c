@@ -59,13 +59,16 @@
 	" OR " d ".classid = 'pg_default_acl'::regclass" \
 	" AND (SELECT defaclobjtype FROM pg_default_acl WHERE oid = " d ".objid) = 'S'))"
 
-/* Whether a role owns, or may write to, relations, schemas or large objects. */
+/*
+ * Whether a role owns, or may write to, relations, schemas or large objects.
+ * OFFSET 0 keeps the planner from answering it for all roles beforehand.
+ */
 #define CAN_WRITE(role) \
 	"EXISTS (SELECT FROM pg_shdepend d" \
 	" WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = " role " AND d.dbid = " HERE \
 	" AND d.classid IN ('pg_class'::regclass, 'pg_namespace'::regclass, 'pg_largeobject'::regclass)" \
 	" AND (d.deptype = 'o' OR d.deptype = 'a' AND EXISTS (SELECT FROM aclexplode(" ACL_OF("d") ") a" \
-	" WHERE a.grantee = " role " AND " WRITES_ON("a", "d") ")))"
+	" WHERE a.grantee = " role " AND " WRITES_ON("a", "d") ")) OFFSET 0)"
 
 /* What the target may act as by way of the memberships that stay, $3. */
 #define REACHED \
@@ -118,16 +121,16 @@ static const char other_databases_sql[] =
 
 static const char public_sql[] =
 "WITH object AS ("
-"	SELECT CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS kind, c.oid::regclass::text AS name,"
-"		bool_or(" CHANGES_ROWS("a") " OR a.privilege_type = 'USAGE') AS ordinary"
-"	FROM pg_class c, aclexplode(c.relacl) a"
-"	WHERE c.relacl IS NOT NULL AND a.grantee = 0 AND c.relpersistence <> 't'"
+"	SELECT CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS kind, c.oid::regclass::text AS name, p.ordinary"
+"	FROM (SELECT d.relacl, bool_or(" CHANGES_ROWS("a") " OR a.privilege_type = 'USAGE') AS ordinary"
+"		FROM (SELECT DISTINCT relacl FROM pg_class WHERE relacl IS NOT NULL) d, aclexplode(d.relacl) a"
+"		WHERE a.grantee = 0 AND ($2 OR " WRITES("a") " OR a.privilege_type = 'USAGE')"
+"		GROUP BY d.relacl) p JOIN pg_class c ON c.relacl = p.relacl"
+"	WHERE c.relpersistence <> 't'"
 "		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace, 'information_schema'::regnamespace)"
-"		AND ($2 OR " WRITES("a") " OR a.privilege_type = 'USAGE')"
 "		AND c.oid NOT IN (SELECT e.objid FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid"
 "			WHERE e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_extension'::regclass"
 "				AND e.deptype = 'e' AND x.extname = '" PF_NAME "')"
-"	GROUP BY c.oid, c.relkind"
 "	UNION ALL"
 "	SELECT 3, c.oid::regclass || '.' || quote_ident(t.attname), bool_or(" CHANGES_ROWS("a") ")"
 "	FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a"
@@ -170,7 +173,7 @@ static const char public_sql[] =
 " FROM counted HAVING count(*) > 0";
 
 static const char member_sql[] =
-"WITH reached AS (" REACHED "),"
+"WITH reached AS MATERIALIZED (" REACHED "),"
 " named AS ("
 "	SELECT quote_ident(rolname) || CASE WHEN rolsuper THEN ' (superuser)' ELSE '' END AS name"
 "	FROM reached WHERE oid >= 16384 AND (rolsuper OR " CAN_WRITE("reached.oid") "))"

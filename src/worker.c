@@ -366,7 +366,8 @@ pf_worker_main(Datum main_arg)
  * and the caller's DateStyle reads that whatever it is.  Commits don't wait
  * for a synchronous standby: a journal row precedes in the WAL what it
  * describes, so a standby never has one without the other, and a standby that
- * is away must not keep anybody from thawing.
+ * is away must not keep anybody from thawing.  Short queries over big catalogs
+ * need neither JIT nor worker slots.
  */
 void
 pf_worker_settings(void)
@@ -384,6 +385,8 @@ pf_worker_settings(void)
 		{"idle_session_timeout", "0"},
 		{"synchronous_commit", "local"},
 		{"row_security", "off"},
+		{"jit", "off"},
+		{"max_parallel_workers_per_gather", "0"},
 		{"DateStyle", "ISO, YMD"},
 		{"IntervalStyle", "postgres"},
 	};

@@ -187,10 +187,11 @@ journal_execute(const char *sql, int nargs, Oid *types, Datum *values, const cha
 		elog(ERROR, "%s: %s", SPI_result_code_string(code), text.data);
 }
 
-/* ---- the work lock ---------------------------------------------------- */
+/* ---- locks ------------------------------------------------------------ */
 
 /* Apart from advisory locks that SQL can take: those have 1 or 2 here. */
 #define WORK_LOCK_CLASS 0x5046
+#define CHANGES_LOCK_CLASS 0x5047
 
 /*
  * An advisory lock, because only those survive the abort of a transaction, as
@@ -233,6 +234,24 @@ journal_unlock(int64 id)
 
 	work_lock_tag(&tag, id);
 	LockRelease(&tag, ExclusiveLock, true);
+}
+
+/*
+ * Keeps others in this database from engaging or releasing until the end of
+ * the transaction: what one freeze passes to another must not be missed by
+ * that one's release.  Raises 55P03 where somebody is at it.
+ */
+void
+journal_lock_changes(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, journal_relation("freeze_journal"), 0, CHANGES_LOCK_CLASS);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("another freeze or thaw is changing privileges in this database"),
+				 errhint("Try again, or give it more time with drain_timeout.")));
 }
 
 /* ---- freezes ---------------------------------------------------------- */

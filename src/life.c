@@ -53,6 +53,7 @@
 #define FIRST_PAUSE 20			/* ms between two tries at a busy catalog */
 #define LAST_PAUSE 500
 #define THAW_PATIENCE 10000		/* ms that one thaw keeps trying */
+#define UNDO_AGAIN 10000		/* ms until an undo that failed is tried again */
 #define LAST_RETRY (10 * 60)	/* s between two tries of a failed thaw */
 
 /* ---- trying again ----------------------------------------------------- */
@@ -194,16 +195,49 @@ unlock_freeze(int64 id)
 	CommitTransactionCommand();
 }
 
+/*
+ * Calls the scheduler for what is not this request's own doing: where it
+ * cannot be had that is a line in the log, not the request's failure.
+ */
+static void
+call_scheduler(TimestampTz at)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		pf_scheduler_wake(at);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("pg_freeze: nobody looks after live freezes of this database until the next call: %s", error->message),
+				 error->hint ? errhint("%s", error->hint) : 0));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
 /* ---- freezing --------------------------------------------------------- */
 
 static void
 step_engage(PfFreeze *freeze, void *arg)
 {
 	int64		covered = 0;
-	int64		changed = freeze->strategy->engage(freeze, &covered);
+	int64		changed;
 	Oid			type = INT8OID;
-	Datum		value = Int64GetDatum(changed);
+	Datum		value;
 
+	journal_lock_changes();
+	changed = freeze->strategy->engage(freeze, &covered);
+	value = Int64GetDatum(changed);
 	if (changed + covered == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -224,6 +258,7 @@ step_release_aborted(PfFreeze *freeze, void *arg)
 {
 	PfRestore	restore = {0};
 
+	journal_lock_changes();
 	freeze->strategy->release(freeze, &restore);
 	journal_transition(freeze, PF_ABORTED, (const char *) arg);
 	PF_INJECTION_POINT("pg-freeze-undo");
@@ -254,6 +289,7 @@ undo(PfFreeze *freeze, const char *why)
 		ereport(LOG,
 				(errmsg("pg_freeze: freeze " INT64_FORMAT " could not be undone yet", freeze->id)));
 		unlock_freeze(freeze->id);
+		call_scheduler(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNDO_AGAIN));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -437,6 +473,9 @@ typedef struct ThawStep
 	const char *why;			/* "thawed by joe", "thawed on schedule" */
 	PfReply    *reply;			/* NULL: nobody listens */
 	bool		decide;			/* ask the caller before it begins */
+	MemoryContext context;		/* of the row */
+	PfRestore	restore;		/* what came of it */
+	char	   *row[12];
 } ThawStep;
 
 static void
@@ -493,7 +532,7 @@ verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
 
 /* Says which live freezes still cover the target of one that was thawed. */
 static void
-tell_others(PfFreeze *freeze, const PfRestore *restore, PfReply *reply)
+tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
 {
 	ListCell   *cell;
 
@@ -502,13 +541,13 @@ tell_others(PfFreeze *freeze, const PfRestore *restore, PfReply *reply)
 		PfFreeze   *other = lfirst(cell);
 		bool		same = other->target.kind == freeze->target.kind && other->target.oid == freeze->target.oid;
 
-		if (!same && restore->passed == 0)
+		if (!same && passed == 0)
 			continue;
 		reply->notice(reply, NOTICE,
 					  psprintf("%s of %s (freeze " INT64_FORMAT " by %s, %s) is still in force",
 							   same ? "another freeze" : "the freeze", pf_target_text(&other->target), other->id,
 							   other->owner_name, other->thaw_at ? psprintf("until %s", timestamptz_to_str(other->thaw_at)) : "no deadline"),
-					  restore->passed ? psprintf(INT64_FORMAT " objects stay frozen for it.", restore->passed) : NULL,
+					  passed ? psprintf(INT64_FORMAT " objects stay frozen for it.", passed) : NULL,
 					  NULL);
 	}
 }
@@ -522,18 +561,23 @@ step_thawed(PfFreeze *freeze, void *arg)
 	XLogRecPtr	lsn = pf_wal_end();
 	char	   *lost_reason;
 	char	   *evidence;
-	char		held = verdict(freeze, lsn, &lost_reason, &evidence);
+	char		held;
 	Oid			types[6] = {BOOLOID, TEXTOID, TEXTOID, PG_LSNOID, INT8OID, INT8OID};
 	Datum		values[6];
-	char		nulls[6] = {held == 'n' ? 'n' : ' ', lost_reason ? ' ' : 'n', ' ', ' ', ' ', ' '};
-	char	   *row[12];
+	char		nulls[6] = "      ";
+	MemoryContext old;
 
+	journal_lock_changes();
+	freeze->gap = journal_read(freeze->id)->gap;
+	held = verdict(freeze, lsn, &lost_reason, &evidence);
 	freeze->strategy->release(freeze, &restore);
 	PF_INJECTION_POINT("pg-freeze-restored");
 	CommandCounterIncrement();
 
 	values[0] = BoolGetDatum(held == 't');
-	values[1] = CStringGetTextDatum(lost_reason ? lost_reason : "");
+	nulls[0] = held == 'n' ? 'n' : ' ';
+	values[1] = lost_reason ? CStringGetTextDatum(lost_reason) : (Datum) 0;
+	nulls[1] = lost_reason ? ' ' : 'n';
 	values[2] = CStringGetTextDatum(evidence);
 	values[3] = LSNGetDatum(lsn);
 	values[4] = Int64GetDatum(restore.restored);
@@ -544,27 +588,35 @@ step_thawed(PfFreeze *freeze, void *arg)
 					   psprintf("%s; " INT64_FORMAT " restored, " INT64_FORMAT " skipped, " INT64_FORMAT " stay for other freezes; held: %s",
 								thaw->why, restore.restored, restore.skipped, restore.passed,
 								held == 't' ? "yes" : held == 'f' ? "no" : "unknown"));
-	if (thaw->reply == NULL)
-		return;
-	if (restore.skipped > 0)
+
+	old = MemoryContextSwitchTo(thaw->context);
+	thaw->restore = restore;
+	thaw->row[0] = psprintf(INT64_FORMAT, freeze->id);
+	thaw->row[1] = pf_target_text(&freeze->target);
+	thaw->row[2] = unconstify(char *, freeze->strategy->name);
+	thaw->row[3] = held == 'n' ? NULL : held == 't' ? "t" : "f";
+	thaw->row[4] = lost_reason ? pstrdup(lost_reason) : NULL;
+	thaw->row[5] = pstrdup(evidence);
+	thaw->row[6] = pstrdup(timestamptz_to_str(freeze->frozen_at));
+	thaw->row[7] = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
+	thaw->row[8] = psprintf("%X/%X", LSN_FORMAT_ARGS(freeze->frozen_lsn));
+	thaw->row[9] = psprintf("%X/%X", LSN_FORMAT_ARGS(lsn));
+	thaw->row[10] = psprintf(INT64_FORMAT, restore.restored);
+	thaw->row[11] = psprintf(INT64_FORMAT, restore.skipped);
+	MemoryContextSwitchTo(old);
+}
+
+/* Tells the caller what step_thawed() did; in a transaction. */
+static void
+tell_thawed(PfFreeze *freeze, ThawStep *thaw)
+{
+	if (thaw->restore.skipped > 0)
 		thaw->reply->notice(thaw->reply, WARNING,
 							psprintf("%s was thawed, but " INT64_FORMAT " objects are not as they were",
-									 pf_target_text(&freeze->target), restore.skipped),
+									 pf_target_text(&freeze->target), thaw->restore.skipped),
 							NULL, psprintf("SELECT * FROM %s.freeze_changes WHERE id = " INT64_FORMAT ";", journal_schema(), freeze->id));
-	tell_others(freeze, &restore, thaw->reply);
-	row[0] = psprintf(INT64_FORMAT, freeze->id);
-	row[1] = pf_target_text(&freeze->target);
-	row[2] = unconstify(char *, freeze->strategy->name);
-	row[3] = held == 'n' ? NULL : held == 't' ? "t" : "f";
-	row[4] = lost_reason;
-	row[5] = evidence;
-	row[6] = pstrdup(timestamptz_to_str(freeze->frozen_at));
-	row[7] = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
-	row[8] = psprintf("%X/%X", LSN_FORMAT_ARGS(freeze->frozen_lsn));
-	row[9] = psprintf("%X/%X", LSN_FORMAT_ARGS(lsn));
-	row[10] = psprintf(INT64_FORMAT, restore.restored);
-	row[11] = psprintf(INT64_FORMAT, restore.skipped);
-	thaw->reply->row(thaw->reply, 12, row);
+	tell_others(freeze, thaw->restore.passed, thaw->reply);
+	thaw->reply->row(thaw->reply, 12, thaw->row);
 }
 
 /* See life.h. */
@@ -597,6 +649,12 @@ thaw_locked(PfFreeze *freeze, ThawStep *thaw)
 	PF_INJECTION_POINT("pg-freeze-thawing");
 	run_step(freeze, step_thawed, thaw, THAW_PATIENCE);
 	PF_INJECTION_POINT("pg-freeze-thawed");
+	if (thaw->reply)
+	{
+		StartTransactionCommand();
+		tell_thawed(freeze, thaw);
+		CommitTransactionCommand();
+	}
 }
 
 /* Notes that a thaw failed and when to try again. */
@@ -653,7 +711,9 @@ try_thaw(int64 id, ThawStep *thaw)
 static void
 run_thaw(const PfRequest *request, PfReply *reply)
 {
-	ThawStep	thaw = {psprintf("thawed by %s", NameStr(request->caller.role_name)), reply, true};
+	ThawStep	thaw = {
+		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.decide = true,.context = CurrentMemoryContext
+	};
 
 	for (int i = 0; i < request->nids; i++)
 	{
@@ -671,7 +731,9 @@ run_thaw(const PfRequest *request, PfReply *reply)
 void
 pf_life_thaw_here(const PfRequest *request, PfReply *reply)
 {
-	ThawStep	thaw = {psprintf("thawed by %s", NameStr(request->caller.role_name)), reply, false};
+	ThawStep	thaw = {
+		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.context = CurrentMemoryContext
+	};
 
 	for (int i = 0; i < request->nids; i++)
 	{
@@ -681,6 +743,7 @@ pf_life_thaw_here(const PfRequest *request, PfReply *reply)
 		freeze = journal_read(request->ids[i]);
 		pf_life_check_in_hold(freeze);
 		step_thawed(freeze, &thaw);
+		tell_thawed(freeze, &thaw);
 	}
 }
 
@@ -752,7 +815,7 @@ attend_locked(PfFreeze *freeze)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ErrorData  *error = NULL;
-	ThawStep	thaw = {NULL, NULL, false};
+	ThawStep	thaw = {.context = CurrentMemoryContext};
 
 	switch (freeze->state)
 	{
@@ -797,7 +860,7 @@ next_time(const PfFreeze *freeze)
 		case PF_ENGAGING:
 		case PF_DRAINING:
 			/* being made by somebody, or undoing it failed */
-			return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 10000);
+			return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNDO_AGAIN);
 		case PF_THAWED:
 		case PF_ABORTED:
 			return 0;
@@ -820,9 +883,18 @@ forget_history(void)
 	CommitTransactionCommand();
 }
 
-/* See scheduler.h. */
-TimestampTz
-pf_life_attend(void)
+static bool
+is_asked_for(int64 id, const PfRequest *request)
+{
+	for (int i = 0; request && i < request->nids; i++)
+		if (request->ids[i] == id)
+			return true;
+	return false;
+}
+
+/* pf_life_attend(), but leaves alone the freezes that a request is about. */
+static TimestampTz
+attend(const PfRequest *request)
 {
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pg_freeze attend", ALLOCSET_DEFAULT_SIZES);
@@ -842,7 +914,7 @@ pf_life_attend(void)
 		PfFreeze   *freeze;
 		TimestampTz at;
 
-		if (lock_freeze_nowait(id))
+		if (!is_asked_for(id, request) && lock_freeze_nowait(id))
 		{
 			ErrorData  *error = attend_locked(read_freeze(id));
 
@@ -862,11 +934,18 @@ pf_life_attend(void)
 	return next;
 }
 
+/* See scheduler.h. */
+TimestampTz
+pf_life_attend(void)
+{
+	return attend(NULL);
+}
+
 /* See worker.h. */
 void
 pf_life_run(const PfRequest *request, PfReply *reply)
 {
-	TimestampTz next = pf_life_attend();
+	TimestampTz next = attend(request);
 
 	switch (request->action)
 	{
@@ -883,5 +962,5 @@ pf_life_run(const PfRequest *request, PfReply *reply)
 			break;
 	}
 	if (next != 0)
-		pf_scheduler_wake(next);
+		call_scheduler(next);
 }

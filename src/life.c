@@ -14,7 +14,10 @@
  *	   aborts the freeze.
  *	2. the strategy closes its door and journals what it changed, state
  *	   draining.  All or nothing.  Crash after it: recovery puts back.
- *	3. the drain.  Timeout, cancel, ERROR: put back, state aborted.
+ *	3. the drain.  Timeout, cancel, ERROR: put back, state aborted.  Then the
+ *	   strategy looks again: what transactions in flight were creating was not
+ *	   visible in step 2.  If it finds something, whoever got at that meanwhile
+ *	   is drained too.
  *	4. the frozen LSN is flushed; the one compare-and-swap decides between
  *	   frozen and cancelled; state frozen.  Crash between the swap and the
  *	   commit: recovery puts back, and the caller hears that the worker died.
@@ -54,6 +57,7 @@
 #define LAST_PAUSE 500
 #define THAW_PATIENCE 10000		/* ms that one thaw keeps trying */
 #define UNDO_AGAIN 10000		/* ms until an undo that failed is tried again */
+#define MAX_DRAINS 5			/* while somebody keeps creating objects */
 #define LAST_RETRY (10 * 60)	/* s between two tries of a failed thaw */
 
 /* ---- trying again ----------------------------------------------------- */
@@ -253,6 +257,30 @@ step_engage(PfFreeze *freeze, void *arg)
 	freeze->changed = changed;
 }
 
+/*
+ * Takes what was created by transactions that had not committed when the door
+ * was closed.  *arg: whether there was any.
+ */
+static void
+step_engage_again(PfFreeze *freeze, void *arg)
+{
+	int64		covered;
+	int64		changed;
+	Oid			type = INT8OID;
+	Datum		value;
+
+	journal_lock_changes();
+	changed = freeze->strategy->engage(freeze, &covered);
+	value = Int64GetDatum(freeze->changed + changed);
+	*(bool *) arg = changed > 0;
+	if (changed == 0)
+		return;
+	CommandCounterIncrement();
+	journal_roles_write(freeze->id);
+	journal_set(freeze->id, "changed = $2", 1, &type, &value, NULL);
+	freeze->changed += changed;
+}
+
 static void
 step_release_aborted(PfFreeze *freeze, void *arg)
 {
@@ -412,6 +440,7 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 	{
 		int64		hold = request->options.thaw_after ? request->options.thaw_after :
 			(int64) pf_guc_remind_after * USECS_PER_SEC;
+		bool		again = true;
 
 		freeze = begin_freeze(request);
 		PF_INJECTION_POINT("pg-freeze-journaled");
@@ -419,10 +448,14 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 		pf_scheduler_wake(GetCurrentTimestamp() + hold);
 		run_step(freeze, step_engage, NULL, request->options.drain_timeout);
 		PF_INJECTION_POINT("pg-freeze-engaged");
-		if (!pf_drain(freeze, &request->options, reply))
-			ereport(ERROR,
-					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg("the freeze was cancelled")));
+		for (int i = 0; again && i < MAX_DRAINS; i++)
+		{
+			if (!pf_drain(freeze, &request->options, reply))
+				ereport(ERROR,
+						(errcode(ERRCODE_QUERY_CANCELED),
+						 errmsg("the freeze was cancelled")));
+			run_step(freeze, step_engage_again, &again, request->options.drain_timeout);
+		}
 		PF_INJECTION_POINT("pg-freeze-drained");
 		run_step(freeze, step_frozen, &frozen, 0);
 		done = true;

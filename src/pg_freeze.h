@@ -197,6 +197,7 @@ typedef struct PfStrategy
 	 * Closes the door and journals what it changed.  Returns the number of
 	 * objects; *covered counts objects that another live freeze holds and
 	 * this one now holds too.  Raises 55P03 where an object is in use.
+	 * Called again in state draining, for what has appeared meanwhile.
 	 */
 	int64		(*engage) (PfFreeze *freeze, int64 *covered);
 

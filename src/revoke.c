@@ -111,6 +111,7 @@ typedef struct EngageState
 	PfCatalogs *catalogs;
 	PfChanges  *changes;
 	int64		changed;
+	bool		again;			/* after the drain */
 } EngageState;
 
 static void
@@ -121,6 +122,10 @@ engage_object(PfObject *object, void *arg)
 	PfChange	change = {0};
 
 	if (after == NULL)
+		return;
+	/* taken before and granted back by somebody else: the verdict says so */
+	if (state->again && journal_change_find(state->changes, state->freeze->id, object->classid,
+											object->objid, object->objsubid, &change))
 		return;
 	change.classid = object->classid;
 	change.objid = object->objid;
@@ -139,7 +144,11 @@ static void
 engage_membership(PfChange *change, HeapTuple tuple, void *arg)
 {
 	EngageState *state = arg;
+	PfChange	before;
 
+	if (state->again && journal_change_find(state->changes, state->freeze->id, change->classid,
+											change->objid, change->objsubid, &before))
+		return;
 	journal_change_add(state->changes, state->freeze->id, change);
 	pf_membership_switch_off(tuple, pf_membership_text(change));
 	state->changed++;
@@ -170,13 +179,13 @@ cover_change(PfChange *change, void *arg)
 static int64
 revoke_engage(PfFreeze *freeze, int64 *covered)
 {
-	EngageState state = {freeze, pf_catalogs_open(), journal_changes_open(), 0};
+	EngageState state = {freeze, pf_catalogs_open(), journal_changes_open(), 0, freeze->state == PF_DRAINING};
 	CoverState	cover = {freeze, state.catalogs, 0};
 	ListCell   *cell;
 
 	pf_objects_scan(state.catalogs, &freeze->target, engage_object, &state);
 	pf_memberships_scan(&freeze->target, engage_membership, &state);
-	if (state.changed == 0)
+	if (state.changed == 0 && !state.again)
 		foreach(cell, journal_live_others(freeze->id))
 			journal_changes_scan(state.changes, ((PfFreeze *) lfirst(cell))->id, cover_change, &cover);
 	*covered = cover.covered;
@@ -465,7 +474,7 @@ pass_memberships(ReleaseState *state)
 
 	foreach(cell, state->others)
 	{
-		EngageState theirs = {lfirst(cell), state->catalogs, state->changes, 0};
+		EngageState theirs = {lfirst(cell), state->catalogs, state->changes, 0, false};
 
 		CommandCounterIncrement();
 		pf_memberships_scan(&theirs.freeze->target, cover_membership, &theirs);

@@ -177,20 +177,21 @@ journal_changes_scan(PfChanges *changes, int64 id, PfChangeFunc func, void *arg)
 	flush(changes);
 	ScanKeyInit(&key, COL_FREEZE_ID + 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	scan = systable_beginscan(changes->rel, changes->index, true, NULL, 1, &key);
-	MemoryContextSwitchTo(per_row);
+	/* an index scan allocates on its way what it needs until its end */
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		PfChange	change;
 
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(per_row);
 		if (heap_attisnull(tuple, COL_OUTCOME + 1, RelationGetDescr(changes->rel)))
 		{
 			change_from_tuple(changes, tuple, &change);
 			func(&change, arg);
 		}
+		MemoryContextSwitchTo(old);
 		MemoryContextReset(per_row);
 	}
-	MemoryContextSwitchTo(old);
 	systable_endscan(scan);
 	MemoryContextDelete(per_row);
 }

@@ -94,7 +94,8 @@ my @catalogs = (
 	[ 'pg_auth_members', 'm.*' ],
 	[ 'pg_authid', 'oid, rolname, rolsuper, rolinherit, rolcanlogin, rolconnlimit' ],
 	[ 'pg_init_privs', 'objoid, classoid, objsubid, privtype, initprivs' ],
-	[ 'pg_shdepend', 'dbid, classid, objid, objsubid, refclassid, refobjid, deptype' ],
+	[ 'pg_shdepend', 'dbid, classid, objid, objsubid, refclassid, refobjid, deptype',
+		'dbid = 0 OR dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())' ],
 );
 
 sub privileges

@@ -456,6 +456,12 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 						 errmsg("the freeze was cancelled")));
 			run_step(freeze, step_engage_again, &again, request->options.drain_timeout);
 		}
+		if (again)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("%s could not be frozen: new objects of it keep appearing", pf_target_text(&freeze->target)),
+					 errdetail("After each of %d drains there were some more.", MAX_DRAINS),
+					 errhint("Look who creates them, and try again.")));
 		PF_INJECTION_POINT("pg-freeze-drained");
 		run_step(freeze, step_frozen, &frozen, 0);
 		done = true;

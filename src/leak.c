@@ -109,10 +109,8 @@ static const char is_superuser_sql[] =
 
 static const char other_databases_sql[] =
 "WITH there AS ("
-"	SELECT dbid AS oid FROM pg_shdepend"
-"	WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND dbid <> 0"
-"	UNION SELECT objid FROM pg_shdepend"
-"	WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND classid = 'pg_database'::regclass"
+"	SELECT CASE WHEN dbid <> 0 THEN dbid WHEN classid = 'pg_database'::regclass THEN objid END AS oid FROM pg_shdepend"
+"	WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1"
 "	UNION SELECT datid FROM pg_stat_activity WHERE usesysid = $1),"
 " named AS ("
 "	SELECT quote_ident(datname) AS name FROM there JOIN pg_database USING (oid) WHERE datname <> current_database())"
@@ -120,13 +118,15 @@ static const char other_databases_sql[] =
 " FROM named HAVING count(*) > 0";
 
 static const char public_sql[] =
-"WITH object AS ("
-"	SELECT CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS kind, c.oid::regclass::text AS name, p.ordinary"
-"	FROM (SELECT d.relacl, bool_or(" CHANGES_ROWS("a") " OR a.privilege_type = 'USAGE') AS ordinary"
-"		FROM (SELECT DISTINCT relacl FROM pg_class WHERE relacl IS NOT NULL) d, aclexplode(d.relacl) a"
-"		WHERE a.grantee = 0 AND ($2 OR " WRITES("a") " OR a.privilege_type = 'USAGE')"
-"		GROUP BY d.relacl) p JOIN pg_class c ON c.relacl = p.relacl"
-"	WHERE c.relpersistence <> 't'"
+"WITH acl AS MATERIALIZED ("
+"	SELECT d.relacl, bool_or(" CHANGES_ROWS("a") " OR a.privilege_type = 'USAGE') AS ordinary"
+"	FROM (SELECT DISTINCT relacl FROM pg_class WHERE relacl IS NOT NULL) d, aclexplode(d.relacl) a"
+"	WHERE a.grantee = 0 AND ($2 OR " WRITES("a") " OR a.privilege_type = 'USAGE')"
+"	GROUP BY d.relacl),"
+" object AS ("
+"	SELECT CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS kind, c.oid::regclass::text AS name, acl.ordinary"
+"	FROM acl JOIN pg_class c ON c.relacl = acl.relacl"
+"	WHERE (SELECT count(*) FROM acl) > 0 AND c.relpersistence <> 't'"
 "		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace, 'information_schema'::regnamespace)"
 "		AND c.oid NOT IN (SELECT e.objid FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid"
 "			WHERE e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_extension'::regclass"
@@ -236,12 +236,12 @@ static const char definer_sql[] =
 
 static const char large_object_sql[] =
 "SELECT false, 'a transaction that opened a large object for writing before the freeze can go on writing to it'"
-" WHERE EXISTS (SELECT FROM pg_shdepend d"
-"	WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = $1"
-"		AND d.classid = 'pg_largeobject'::regclass AND d.dbid = " HERE ")"
-"	AND EXISTS (SELECT FROM pg_stat_activity s"
+" WHERE EXISTS (SELECT FROM pg_stat_activity s"
 "		WHERE s.usesysid = $1 AND s.datname = current_database() AND s.xact_start IS NOT NULL"
-"			AND s.backend_type = 'client backend' AND s.pid <> pg_backend_pid())";
+"			AND s.backend_type = 'client backend' AND s.pid <> pg_backend_pid())"
+"	AND EXISTS (SELECT FROM pg_shdepend d"
+"		WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = $1"
+"			AND d.classid = 'pg_largeobject'::regclass AND d.dbid = " HERE ")";
 
 static const Question role_leaks[] = {
 	{"public", public_sql},

@@ -1,0 +1,109 @@
+-- What each probe finds.  Roles: app is the target; :owner owns the objects and
+-- is app or keeper; other is somebody else; boss is a member of app where a
+-- probe says so.
+CREATE SCHEMA pf;
+CREATE EXTENSION pg_freeze SCHEMA pf;
+CREATE SCHEMA ext;
+CREATE EXTENSION postgres_fdw SCHEMA ext;
+CREATE EXTENSION dblink SCHEMA ext;
+CREATE EXTENSION pageinspect SCHEMA ext;
+CREATE ROLE app LOGIN;
+CREATE ROLE keeper LOGIN;
+CREATE ROLE other LOGIN;
+CREATE ROLE boss LOGIN;
+CREATE ROLE writers;
+CREATE ROLE mixed;
+CREATE SCHEMA obs;
+GRANT USAGE ON SCHEMA obs, ext TO PUBLIC;
+
+-- Everything that lies in tables, with the row headers, a line per relation.
+CREATE FUNCTION obs.look(everything boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	r record;
+	one text;
+	result text := '';
+BEGIN
+	FOR r IN SELECT c.oid::regclass::text AS name, c.relkind, n.nspname, c.relname
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't'
+			AND n.nspname NOT IN ('pf', 'obs', 'ext', 'information_schema')
+			AND (everything OR n.nspname <> 'pg_catalog' OR c.relname = 'pg_largeobject')
+		ORDER BY 1
+	LOOP
+		EXECUTE format(CASE
+			WHEN r.relkind = 'S' THEN 'SELECT concat_ws('','', last_value, is_called) FROM %s'
+			WHEN r.relname IN ('pg_class', 'pg_database') OR r.nspname <> 'pg_catalog'
+				THEN 'SELECT md5(string_agg(concat(ctid, xmin, xmax, t::text), '''' ORDER BY ctid)) FROM %s t'
+			ELSE 'SELECT md5(string_agg(concat(ctid, xmin, xmax), '''' ORDER BY ctid)) FROM %s' END,
+			r.name) INTO one;
+		result := result || r.name || ' ' || coalesce(one, 'empty') || E'\n';
+	END LOOP;
+	RETURN result;
+END $$;
+
+CREATE PROCEDURE obs.fixture(owner text) LANGUAGE plpgsql AS $$
+BEGIN
+	SET LOCAL client_min_messages = error;
+	DROP SCHEMA IF EXISTS w CASCADE;
+	DROP SCHEMA IF EXISTS x CASCADE;
+	DROP EXTENSION IF EXISTS hstore CASCADE;
+	DROP FUNCTION IF EXISTS public.strong();
+	DROP ROLE IF EXISTS x_role;
+	ALTER ROLE app NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION;
+	ALTER ROLE app RESET ALL;
+	REVOKE writers, mixed, pg_write_all_data, pg_execute_server_program FROM app;
+	REVOKE app FROM boss;
+	DROP OWNED BY app;
+	DROP OWNED BY keeper;
+	DROP OWNED BY other;
+	DROP OWNED BY boss;
+	DROP OWNED BY writers;
+	DROP OWNED BY mixed;
+	PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+
+	EXECUTE format('CREATE SCHEMA w AUTHORIZATION %I', owner);
+	EXECUTE format('SET LOCAL ROLE %I', owner);
+	CREATE TABLE w.t (a int PRIMARY KEY, b text);
+	INSERT INTO w.t VALUES (1, 'one'), (2, 'two'), (3, 'three');
+	CREATE TABLE w.t2 (a int, b text);
+	CREATE TABLE w.cols (a int, b text);
+	INSERT INTO w.cols VALUES (1);
+	CREATE SEQUENCE w.q;
+	CREATE TABLE w.ident (id int GENERATED ALWAYS AS IDENTITY, b text);
+	CREATE TABLE w.def (id int DEFAULT nextval('w.q'), b text);
+	CREATE TABLE w.p (a int) PARTITION BY LIST (a);
+	CREATE TABLE w.p1 PARTITION OF w.p FOR VALUES IN (1);
+	CREATE VIEW w.v AS SELECT * FROM w.t;
+	CREATE MATERIALIZED VIEW w.mv AS SELECT count(*) FROM w.t2;
+	CREATE TABLE w.ruled (a int);
+	CREATE RULE r AS ON INSERT TO w.ruled DO INSTEAD INSERT INTO w.t2 VALUES (new.a);
+	CREATE VIEW w.vi AS SELECT a FROM w.t2;
+	CREATE INDEX t2_brin ON w.t2 USING brin (a) WITH (pages_per_range = 1);
+	CREATE FUNCTION w.ins(x int) RETURNS int LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO w.t2 VALUES (x); RETURN x; END';
+	CREATE FUNCTION w.ins_after(x int) RETURNS int LANGUAGE plpgsql AS
+		'BEGIN IF x > 1 THEN INSERT INTO w.t2 VALUES (x); END IF; RETURN x; END';
+	CREATE FUNCTION w.tell() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO w.t2 VALUES (1); RETURN new; END';
+	CREATE TRIGGER i INSTEAD OF INSERT ON w.vi FOR EACH ROW EXECUTE FUNCTION w.tell();
+	CREATE FUNCTION w.nv() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT nextval(''w.q'')';
+	CREATE PROCEDURE w.nothing(x int) LANGUAGE plpgsql AS 'BEGIN END';
+	CREATE PROCEDURE w.work() LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO w.t2 VALUES (1); COMMIT; PERFORM pg_advisory_lock_shared(1); INSERT INTO w.t2 VALUES (2); COMMIT; END';
+	PERFORM lo_from_bytea(4711, 'abc');
+	RESET ROLE;
+	CREATE FOREIGN TABLE w.ft (a int, b text) SERVER here OPTIONS (schema_name 'w', table_name 't2');
+	EXECUTE format('ALTER FOREIGN TABLE w.ft OWNER TO %I', owner);
+	GRANT CREATE, TEMP ON DATABASE postgres TO app;
+	CREATE USER MAPPING IF NOT EXISTS FOR app SERVER here OPTIONS (user 'app', password_required 'false');
+	GRANT USAGE ON SCHEMA w TO other, boss;
+	GRANT SELECT, INSERT, UPDATE ON w.t, w.t2, w.v TO other;
+	IF owner <> 'app' THEN
+		GRANT USAGE, CREATE ON SCHEMA w TO app;
+		GRANT ALL ON ALL TABLES IN SCHEMA w TO app;
+		GRANT ALL ON ALL SEQUENCES IN SCHEMA w TO app;
+		GRANT SELECT, UPDATE ON LARGE OBJECT 4711 TO app;
+		REVOKE UPDATE ON w.cols FROM app;
+		GRANT UPDATE (b) ON w.cols TO app;
+	END IF;
+END $$;

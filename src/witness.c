@@ -101,6 +101,7 @@ replay_revoke(Witness *witness, PfChange *change, const PfObject *object, AclMod
 	if (change->owner != object->owner)
 		before = result = aclnewowner(before, change->owner, object->owner);
 	pf_select_best_grantor(grant, privileges, before, object->owner, &grantor, &options);
+	options = ACL_OPTION_TO_PRIVS(options);
 	foreach(cell, grant->grantees)
 	{
 		AclItem		item = {.ai_grantee = lfirst_oid(cell),.ai_grantor = grantor};

@@ -65,7 +65,7 @@ sub start_server
 		autovacuum_naptime = 1s
 		max_prepared_transactions = 10
 		max_worker_processes = 20
-		max_connections = 50
+		max_connections = 200
 		E
 	if (-e "$pkglibdir/pg_cron.so")
 	{
@@ -590,13 +590,12 @@ sub freeze
 	return ($waited, $error, $refused);
 }
 
-# What happened: the words of the file without their code.
 sub with_freeze
 {
 	my ($p, $kind, $expected, $name) = @_;
 	my $c = make_ready($p, $kind);
 	my ($waited, $error, $refused) = freeze($p, $c);
-	my ($seen, $before, $after);
+	my ($before, $after);
 
 	if ($refused)
 	{
@@ -614,10 +613,65 @@ sub with_freeze
 	my ($held, $lost) = map { defined $_ ? $_ : 'unknown' } @{ $o->{rows}[0] };
 	clean($p, $c);
 
+	return judge($p, $expected, $name, { waited => $waited, error => $error, before => $before, after => $after,
+		leaks => $leaks, also_stops => $also_stops, check => $c->{check}, held => $held, lost => $lost });
+}
+
+# Probes that are expected to change nothing, and need nothing of their own,
+# share one freeze.
+sub can_share
+{
+	my ($p, $expected) = @_;
+	return $expected =~ /^(stopped|cannot|passes)$/ && !grep { $p->{$_} } qw(setup before after look clean as options);
+}
+
+sub with_one_freeze
+{
+	my ($kind, @paths) = @_;
+	my $first = make_ready({}, $kind);
+	my @results;
+
+	foreach (@paths) { $_->{session} = session('app') }
+	my (undef, undef, $refused) = freeze({}, $first);
+	if ($refused)
+	{
+		fail("$kind: freezes: $refused->{M}");
+		return 0;
+	}
+	my $before = looks({}, $first, 'true');
+	foreach my $path (@paths)
+	{
+		my $error = steps({ kind => $kind, s => $path->{session} }, $probe{ $path->{id} }{run});
+		$path->{session}->close;
+		my $after = looks({}, $first, 'true');
+		push @results, [ $path, { error => $error, before => $before, after => $after } ];
+		$before = $after;
+	}
+	my %common;
+	$o->query('SELECT leaks, also_stops FROM pf.freeze_status');
+	@common{qw(leaks also_stops)} = map { defined $_ ? $_ : '' } @{ $o->{rows}[0] };
+	$o->query("SELECT held, lost_reason FROM pf.thaw($first->{id})");
+	@common{qw(held lost)} = map { defined $_ ? $_ : 'unknown' } @{ $o->{rows}[0] };
+	foreach (@results)
+	{
+		my ($path, $result) = @$_;
+		judge($probe{ $path->{id} }, $path->{$kind}, "$path->{id}, $kind", { %$result, %common });
+	}
+	clean({}, $first);
+	return scalar @results;
+}
+
+# Compares what happened with the words of the file.
+sub judge
+{
+	my ($p, $expected, $name, $r) = @_;
+	my ($error, $before, $after, $leaks, $held) = @$r{qw(error before after leaks held)};
+	my $seen;
+
 	my ($word, $code) = split /:/, $expected;
 	if ($word eq 'passes') { $seen = $error ? "refused: $error->{M}" : 'passes' }
 	elsif ($word eq 'stops') { $seen = $error ? 'stops' : 'passes' }
-	else { $seen = $waited ? 'waits' : $before ne $after ? 'leak' : $word eq 'cannot' ? 'cannot' : 'stopped' }
+	else { $seen = $r->{waited} ? 'waits' : $before ne $after ? 'leak' : $word eq 'cannot' ? 'cannot' : 'stopped' }
 
 	my $good = is($seen, $word, "$name: $expected");
 	diag 'changed: ' . ($p->{look} ? "$before to $after" : difference($before, $after)) if $before ne $after && $seen ne $word;
@@ -626,31 +680,34 @@ sub with_freeze
 
 	if ($word eq 'waits') { is($after, $before, "$name: nothing changes once it is frozen") }
 	if ($word eq 'stopped' && !$p->{silent} && $error) { is($error->{C}, '42501', "$name: says 42501") || diag $error->{M} }
-	if ($word eq 'stops') { like($also_stops, qr/^$code: /m, "$name: freeze_status says who else is stopped") }
+	if ($word eq 'stops') { like($r->{also_stops}, qr/^$code: /m, "$name: freeze_status says who else is stopped") }
 	if ($word eq 'leak' && $code !~ /^(doc|held)$/)
 	{
 		like($leaks, qr/^$code: /m, "$name: freeze_status lists $code");
-		like($c->{check}, qr/^$code$/m, "$name: freeze_check lists $code");
+		like($r->{check}, qr/^$code$/m, "$name: freeze_check lists $code");
 	}
 	my $verdict =
 		$word eq 'leak' && $code eq 'held' ? $held eq 'f'
 		: $word eq 'leak' && $code ne 'doc' ? $held ne 't'
 		: $word =~ /^(stopped|waits|cannot)$/ ? $held eq ($leaks eq '' ? 't' : 'unknown')
 		: 1;
-	return ok($verdict, "$name: the verdict is right") || diag "held: $held, $lost, leaks: $leaks";
+	return ok($verdict, "$name: the verdict is right") || diag "held: $held, $r->{lost}, leaks: $leaks";
 }
 
 # ---- all cells -------------------------------------------------------------
 
+# One cell; true if that was all of it, and the rest is not to be shared.
 sub cell
 {
 	my ($path, $kind) = @_;
 	my $p = $probe{ $path->{id} } or return 0;
 	my $name = "$path->{id}, $kind";
+	my $shares;
 
 	eval {
 		without_freeze($p, $kind, $path->{$kind}, $name);
-		with_freeze($p, $kind, $path->{$kind}, $name);
+		$shares = can_share($p, $path->{$kind});
+		with_freeze($p, $kind, $path->{$kind}, $name) unless $shares;
 		1;
 	} or do {
 		fail("$name: $@");
@@ -659,7 +716,7 @@ sub cell
 		$o->query('SELECT pf.thaw_all()');
 		return 0;
 	};
-	return 1;
+	return !$shares;
 }
 
 start_server();
@@ -691,6 +748,11 @@ foreach my $path (@expected)
 		}
 		$ran += cell($path, $kind);
 	}
+}
+foreach my $kind (@kinds)
+{
+	my @shared = grep { !$not_here{ $_->{id} } && (!%only || $only{ $_->{id} }) && can_share($probe{ $_->{id} }, $_->{$kind}) } @expected;
+	$ran += with_one_freeze($kind, @shared) if @shared;
 }
 my $cells = @expected * @kinds;
 diag "write paths: $ran of $cells cells ran, $not_run could not run here";

@@ -16,7 +16,10 @@ CREATE ROLE mixed;
 CREATE SCHEMA obs;
 GRANT USAGE ON SCHEMA obs, ext TO PUBLIC;
 
--- Everything that lies in tables, with the row headers, a line per relation.
+CREATE TABLE obs.base AS SELECT pg_current_xact_id()::text::bigint AS xid;
+
+-- Everything that lies in tables, with the row headers, a line per relation; of
+-- catalogs the number of rows and those that initdb did not write.
 CREATE FUNCTION obs.look(everything boolean) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	r record;
@@ -34,7 +37,8 @@ BEGIN
 			WHEN r.relkind = 'S' THEN 'SELECT concat_ws('','', last_value, is_called) FROM %s'
 			WHEN r.relname IN ('pg_class', 'pg_database') OR r.nspname <> 'pg_catalog'
 				THEN 'SELECT md5(string_agg(concat(ctid, xmin, xmax, t::text), '''' ORDER BY ctid)) FROM %s t'
-			ELSE 'SELECT md5(string_agg(concat(ctid, xmin, xmax), '''' ORDER BY ctid)) FROM %s' END,
+			ELSE 'SELECT concat(count(*), md5(string_agg(concat(ctid, xmin, xmax), '''' ORDER BY ctid)'
+				' FILTER (WHERE xmin::text::bigint > (SELECT xid FROM obs.base) OR xmax <> ''0''))) FROM %s' END,
 			r.name) INTO one;
 		result := result || r.name || ' ' || coalesce(one, 'empty') || E'\n';
 	END LOOP;

@@ -6,6 +6,8 @@ OBJS = \
 	src/guc.o \
 	src/target.o \
 	src/life.o \
+	src/thaw.o \
+	src/step.o \
 	src/journal.o \
 	src/strategy.o \
 	src/revoke.o \

@@ -23,8 +23,8 @@
 #include "funcapi.h"
 #include "guc.h"
 #include "journal.h"
-#include "life.h"
 #include "miscadmin.h"
+#include "thaw.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -501,7 +501,7 @@ thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
 		ereport(WARNING,
 				(errmsg("no background worker is free: the thaw takes effect when this transaction commits"),
 				 errhint("Raise max_worker_processes; a restart is needed.")));
-		pf_life_thaw_here(request, &reply);
+		pf_thaw_here(request, &reply);
 	}
 	if (require_held && sink.not_held)
 		ereport(elsewhere ? ERROR : WARNING,
@@ -519,7 +519,7 @@ thaw(PG_FUNCTION_ARGS)
 	check_server();
 	freeze = existing_freeze(PG_GETARG_INT64(0));
 	check_may_end(freeze);
-	pf_life_check_in_hold(freeze);
+	pf_check_in_hold(freeze);
 	return thaw_list(fcinfo, list_make1(freeze), PG_GETARG_BOOL(1));
 }
 
@@ -549,7 +549,7 @@ thaw_label(PG_FUNCTION_ARGS)
 		List	   *over = journal_ids("label = $1", 1, &type, &label);
 
 		if (over != NIL)
-			pf_life_check_in_hold(existing_freeze(*(int64 *) llast(over)));
+			pf_check_in_hold(existing_freeze(*(int64 *) llast(over)));
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("there is no freeze with label %s in this database", quote_literal_cstr(TextDatumGetCString(label))),
@@ -654,7 +654,7 @@ freeze_extend(PG_FUNCTION_ARGS)
 	check_server();
 	freeze = existing_freeze(PG_GETARG_INT64(0));
 	check_may_end(freeze);
-	pf_life_check_in_hold(freeze);
+	pf_check_in_hold(freeze);
 	request->action = PF_EXTEND;
 	request->database = MyDatabaseId;
 	request->extend_by = span_argument("by", PG_GETARG_INTERVAL_P(1));

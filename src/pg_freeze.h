@@ -9,17 +9,24 @@
  *	functions.c	the SQL functions: check arguments and privilege, call, return
  *	guc.c		the settings
  *	target.c	what can be frozen: names to OIDs, who may
- *	life.c		the life of a freeze: engage, drain, frozen, thaw, recovery
- *	journal.c	the catalog tables; the only place that knows their columns
+ *	life.c		the life of a freeze: engage, drain, frozen; recovery
+ *	thaw.c		thawing, the verdict, the deadline
+ *	step.c		transactions that are tried again
+ *	journal.c	the rows of freezes; the one transition function; locks
+ *	changes.c	the rows of changed objects
  *	strategy.c	the table of strategies and the choice that "auto" makes
  *	revoke.c	the strategy "revoke"
+ *	witness.c	event trigger: what third parties do to privileges meanwhile
  *	objects.c	the catalogs that carry privileges: scan, fetch, update
+ *	membership.c	memberships of a role in others
  *	acl.c		arithmetic on ACLs; plain values in, plain values out
  *	leak.c		ways around a freeze, and who else a freeze stops
  *	drain.c		who is in flight, and the ladder that ends them
- *	worker.c	caller and background worker: segment, messages, decision
+ *	call.c, worker.c	a request's two sides: caller and background worker
  *	scheduler.c	the sleeping worker: deadlines, recovery, reminders
- *	guard.c		event triggers: the journal stays, third parties' REVOKEs count
+ *	board.c		where the sleeping worker is found
+ *	launcher.c	after a start of the server: a scheduler where one is needed
+ *	guard.c		event trigger: the journal of a live freeze stays
  *
  * Processes.  The caller's backend checks and waits.  A request worker does
  * the freezing or thawing in transactions of its own.  One scheduler per

@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * step.c
+ *	  The steps of a freeze and of a thaw: transactions that are tried again.
+ *
+ * Runs in request workers and in the scheduler, outside a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "journal.h"
+#include "miscadmin.h"
+#include "scheduler.h"
+#include "step.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define FIRST_PAUSE 20			/* ms between two tries at a busy catalog */
+#define LAST_PAUSE 500
+
+/* Begins a transaction whose now() is now. */
+void
+pf_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+}
+
+/* Lines in one, with "; " between them. */
+char *
+pf_one_line(const char *lines)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (const char *p = lines; *p; p++)
+	{
+		if (*p == '\n')
+			appendStringInfoString(&text, "; ");
+		else
+			appendStringInfoChar(&text, *p);
+	}
+	return text.data;
+}
+
+
+/* Sleeps, interruptibly. */
+void
+pf_pause(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Whether an error says that somebody else was at the same catalog row.  The
+ * server reports a lost race as an internal error of simple_heap_update() or
+ * simple_heap_delete().
+ */
+static bool
+is_conflict(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		(error->sqlerrcode == ERRCODE_INTERNAL_ERROR && error->funcname &&
+		 (strcmp(error->funcname, "simple_heap_update") == 0 ||
+		  strcmp(error->funcname, "simple_heap_delete") == 0));
+}
+
+/*
+ * Runs a step in a transaction of its own, again and again while it meets
+ * other transactions' changes, for "patience" ms; then raises 55P03.  No
+ * single lock wait inside is longer than 300 ms, so that nobody runs into a
+ * deadlock with the freeze or queues behind it.
+ */
+void
+pf_run_step(PfFreeze *freeze, PfStepFunc step, void *arg, int64 patience)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), patience);
+	MemoryContext context = CurrentMemoryContext;
+	PfState		state = freeze->state;
+	long		pause = FIRST_PAUSE;
+
+	for (;;)
+	{
+		ErrorData  *error = NULL;
+
+		PG_TRY();
+		{
+			pf_begin();
+			(void) set_config_option("lock_timeout", "300ms", PGC_USERSET, PGC_S_SESSION,
+									 GUC_ACTION_LOCAL, true, 0, false);
+			PushActiveSnapshot(GetTransactionSnapshot());
+			step(freeze, arg);
+			PopActiveSnapshot();
+			CommitTransactionCommand();
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
+			AbortCurrentTransaction();
+			freeze->state = state;
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(context);
+
+		if (error == NULL)
+			return;
+		if (!is_conflict(error))
+			ReThrowError(error);
+		if (GetCurrentTimestamp() >= end)
+		{
+			if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+				ereport(ERROR,
+						(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+						 errmsg("privileges are being changed by other transactions"),
+						 errdetail("The last conflict: %s.", error->message),
+						 errhint("Look in pg_locks and pg_stat_activity who is in the middle of DDL, GRANT or ANALYZE, and try again.")));
+			ReThrowError(error);
+		}
+		FreeErrorData(error);
+		pf_pause(pause);
+		pause = Min(pause * 2, LAST_PAUSE);
+	}
+}
+
+PfFreeze *
+pf_read_freeze(int64 id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	PfFreeze   *freeze;
+
+	pf_begin();
+	MemoryContextSwitchTo(context);
+	freeze = journal_read(id);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	if (freeze == NULL)
+		elog(ERROR, "freeze " INT64_FORMAT " has gone from the journal", id);
+	return freeze;
+}
+
+bool
+pf_lock_freeze_nowait(int64 id)
+{
+	bool		locked;
+
+	pf_begin();
+	locked = journal_lock(id, false);
+	CommitTransactionCommand();
+	return locked;
+}
+
+/* Takes the work lock of a freeze; 55P03 if somebody else keeps it. */
+void
+pf_lock_freeze(int64 id)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PF_PATIENCE);
+
+	while (!pf_lock_freeze_nowait(id))
+	{
+		if (GetCurrentTimestamp() >= end)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("freeze " INT64_FORMAT " is being worked on by another session", id),
+					 errhint("It is being made or thawed just now; look at freeze_status.")));
+		pf_pause(FIRST_PAUSE);
+	}
+}
+
+void
+pf_unlock_freeze(int64 id)
+{
+	pf_begin();
+	journal_unlock(id);
+	CommitTransactionCommand();
+}
+
+/*
+ * Calls the scheduler for what is not this request's own doing: where it
+ * cannot be had that is a line in the log, not the request's failure.
+ */
+void
+pf_call_scheduler(TimestampTz at)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		pf_scheduler_wake(at);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("pg_freeze: nobody looks after live freezes of this database until the next call: %s", error->message),
+				 error->hint ? errhint("%s", error->hint) : 0));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}

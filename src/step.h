@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * step.h
+ *	  The steps of a freeze and of a thaw: transactions that are tried again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_STEP_H
+#define PF_STEP_H
+
+#include "pg_freeze.h"
+
+#define PF_PATIENCE 10000		/* ms that a release, or a wait for the work lock, is tried */
+
+/* A step runs in a transaction, perhaps several times. */
+typedef void (*PfStepFunc) (PfFreeze *freeze, void *arg);
+
+extern void pf_begin(void);
+extern void pf_pause(long ms);
+extern void pf_run_step(PfFreeze *freeze, PfStepFunc step, void *arg, int64 patience);
+extern PfFreeze *pf_read_freeze(int64 id);
+extern bool pf_lock_freeze_nowait(int64 id);
+extern void pf_lock_freeze(int64 id);
+extern void pf_unlock_freeze(int64 id);
+extern void pf_call_scheduler(TimestampTz at);
+extern char *pf_one_line(const char *lines);
+
+#endif							/* PF_STEP_H */

@@ -1,0 +1,338 @@
+/*-------------------------------------------------------------------------
+ *
+ * thaw.c
+ *	  Thawing, the verdict, and the deadline.
+ *
+ * The steps of a thaw, each a transaction, with the freeze's work lock held:
+ * state thawing; then one that looks whether the freeze was still in force,
+ * puts back and writes the verdict, state thawed.  Crash between the two:
+ * recovery repeats the second.  A thaw that fails stays thawing, and the
+ * scheduler tries again with growing pauses.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "journal.h"
+#include "miscadmin.h"
+#include "step.h"
+#include "thaw.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+
+#define LAST_RETRY (10 * 60)	/* s between two tries of a failed thaw */
+
+/* ---- thawing ---------------------------------------------------------- */
+
+static void
+step_thawing(PfFreeze *freeze, void *arg)
+{
+	PfThaw   *thaw = arg;
+
+	journal_transition(freeze, PF_THAWING, thaw->why);
+	if (thaw->decide && !thaw->reply->decide(thaw->reply))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("the thaw was cancelled")));
+}
+
+/*
+ * The verdict: true only if nothing came back and nothing leaked; false if
+ * something was seen; NULL if it could have been and was not seen.  Returns
+ * 't', 'f' or 'n'.
+ */
+static char
+verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
+{
+	int64		checked = 0;
+	char	   *broken;
+	StringInfoData leaks;
+	ListCell   *cell;
+
+	*lost_reason = NULL;
+	if (freeze->is_copy)
+	{
+		*lost_reason = "this database is a copy; the freeze was made in another one";
+		*evidence = "nothing could be checked";
+		return 'f';
+	}
+	broken = freeze->strategy->broken(freeze, &checked);
+	*lost_reason = freeze->gap ? freeze->gap : broken;
+
+	/* those of the freeze, and those that came up since */
+	initStringInfo(&leaks);
+	appendStringInfoString(&leaks, freeze->leaks);
+	foreach(cell, freeze->strategy->leaks(&freeze->target))
+	{
+		PfNote	   *leak = lfirst(cell);
+
+		if (strstr(freeze->leaks, psprintf("%s: ", leak->code)) == NULL)
+			appendStringInfo(&leaks, "%s%s: %s", leaks.len ? "\n" : "", leak->code, leak->text);
+	}
+	*evidence = psprintf(INT64_FORMAT " objects of the target and its memberships looked at, from %X/%X to %X/%X: %s; leaks: %s",
+						 checked, LSN_FORMAT_ARGS(freeze->frozen_lsn), LSN_FORMAT_ARGS(lsn),
+						 *lost_reason ? *lost_reason : "no privilege came back",
+						 leaks.len ? pf_one_line(leaks.data) : "none");
+	return *lost_reason ? 'f' : leaks.len ? 'n' : 't';
+}
+
+/* Says which live freezes still cover the target of one that was thawed. */
+static void
+tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
+{
+	ListCell   *cell;
+
+	foreach(cell, journal_live_others(freeze->id))
+	{
+		PfFreeze   *other = lfirst(cell);
+		bool		same = other->target.kind == freeze->target.kind && other->target.oid == freeze->target.oid;
+
+		if (!same && passed == 0)
+			continue;
+		reply->notice(reply, NOTICE,
+					  psprintf("%s of %s (freeze " INT64_FORMAT " by %s, %s) is still in force",
+							   same ? "another freeze" : "the freeze", pf_target_text(&other->target), other->id,
+							   other->owner_name, other->thaw_at ? psprintf("until %s", timestamptz_to_str(other->thaw_at)) : "no deadline"),
+					  passed ? psprintf(INT64_FORMAT " objects stay frozen for it.", passed) : NULL,
+					  NULL);
+	}
+}
+
+/* Puts back, writes the verdict and the end; in a transaction. */
+static void
+step_thawed(PfFreeze *freeze, void *arg)
+{
+	PfThaw   *thaw = arg;
+	PfRestore	restore = {0};
+	XLogRecPtr	lsn = pf_wal_end();
+	char	   *lost_reason;
+	char	   *evidence;
+	char		held;
+	Oid			types[6] = {BOOLOID, TEXTOID, TEXTOID, PG_LSNOID, INT8OID, INT8OID};
+	Datum		values[6];
+	char		nulls[6] = "      ";
+	MemoryContext old;
+
+	journal_lock_changes();
+	freeze->gap = journal_read(freeze->id)->gap;
+	held = verdict(freeze, lsn, &lost_reason, &evidence);
+	freeze->strategy->release(freeze, &restore);
+	PF_INJECTION_POINT("pg-freeze-restored");
+	CommandCounterIncrement();
+
+	values[0] = BoolGetDatum(held == 't');
+	nulls[0] = held == 'n' ? 'n' : ' ';
+	values[1] = lost_reason ? CStringGetTextDatum(lost_reason) : (Datum) 0;
+	nulls[1] = lost_reason ? ' ' : 'n';
+	values[2] = CStringGetTextDatum(evidence);
+	values[3] = LSNGetDatum(lsn);
+	values[4] = Int64GetDatum(restore.restored);
+	values[5] = Int64GetDatum(restore.skipped);
+	journal_set(freeze->id, "held = $2, lost_reason = $3, evidence = $4, thawed_lsn = $5, restored = $6,"
+				" skipped = $7, retry_at = NULL, last_error = NULL", 6, types, values, nulls);
+	journal_transition(freeze, PF_THAWED,
+					   psprintf("%s; " INT64_FORMAT " restored, " INT64_FORMAT " skipped, " INT64_FORMAT " stay for other freezes; held: %s",
+								thaw->why, restore.restored, restore.skipped, restore.passed,
+								held == 't' ? "yes" : held == 'f' ? "no" : "unknown"));
+
+	old = MemoryContextSwitchTo(thaw->context);
+	thaw->restore = restore;
+	thaw->row[0] = psprintf(INT64_FORMAT, freeze->id);
+	thaw->row[1] = pf_target_text(&freeze->target);
+	thaw->row[2] = unconstify(char *, freeze->strategy->name);
+	thaw->row[3] = held == 'n' ? NULL : held == 't' ? "t" : "f";
+	thaw->row[4] = lost_reason ? pstrdup(lost_reason) : NULL;
+	thaw->row[5] = pstrdup(evidence);
+	thaw->row[6] = pstrdup(timestamptz_to_str(freeze->frozen_at));
+	thaw->row[7] = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
+	thaw->row[8] = psprintf("%X/%X", LSN_FORMAT_ARGS(freeze->frozen_lsn));
+	thaw->row[9] = psprintf("%X/%X", LSN_FORMAT_ARGS(lsn));
+	thaw->row[10] = psprintf(INT64_FORMAT, restore.restored);
+	thaw->row[11] = psprintf(INT64_FORMAT, restore.skipped);
+	MemoryContextSwitchTo(old);
+}
+
+/* Tells the caller what step_thawed() did; in a transaction. */
+static void
+tell_thawed(PfFreeze *freeze, PfThaw *thaw)
+{
+	if (thaw->restore.skipped > 0)
+		thaw->reply->notice(thaw->reply, WARNING,
+							psprintf("%s was thawed, but " INT64_FORMAT " objects are not as they were",
+									 pf_target_text(&freeze->target), thaw->restore.skipped),
+							NULL, psprintf("SELECT * FROM %s.freeze_changes WHERE id = " INT64_FORMAT ";", journal_schema(), freeze->id));
+	tell_others(freeze, thaw->restore.passed, thaw->reply);
+	thaw->reply->row(thaw->reply, 12, thaw->row);
+}
+
+/* See thaw.h. */
+void
+pf_check_in_hold(const PfFreeze *freeze)
+{
+	if (!pf_state_is_live(freeze->state))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " is over", freeze->id),
+				 errdetail("It ended at %s: %s.", timestamptz_to_str(freeze->ended_at), freeze->end_reason),
+				 errhint("freeze_status lists what is frozen.")));
+	if (freeze->state == PF_ENGAGING || freeze->state == PF_DRAINING)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " is not frozen yet", freeze->id),
+				 errdetail("It is %s.", pf_state_name(freeze->state)),
+				 errhint("Cancel the session that makes it: SELECT pg_cancel_backend(%d);", freeze->by_pid)));
+}
+
+/* The work lock is held; the freeze is frozen, lost or thawing. */
+static void
+thaw_locked(PfFreeze *freeze, PfThaw *thaw)
+{
+	if (freeze->state != PF_THAWING)
+	{
+		pf_run_step(freeze, step_thawing, thaw, 0);
+		thaw->decide = false;
+	}
+	PF_INJECTION_POINT("pg-freeze-thawing");
+	pf_run_step(freeze, step_thawed, thaw, PF_PATIENCE);
+	PF_INJECTION_POINT("pg-freeze-thawed");
+	if (thaw->reply)
+	{
+		pf_begin();
+		tell_thawed(freeze, thaw);
+		CommitTransactionCommand();
+	}
+}
+
+/* Notes that a thaw failed and when to try again. */
+static void
+thaw_failed(PfFreeze *freeze, const ErrorData *error)
+{
+	int			pause = Min(1 << Min(freeze->thaw_failures, 10), LAST_RETRY);
+	TimestampTz retry = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause * 1000L);
+	Oid			types[2] = {TIMESTAMPTZOID, TEXTOID};
+	Datum		values[2];
+
+	pf_begin();
+	values[0] = TimestampTzGetDatum(retry);
+	values[1] = CStringGetTextDatum(error->message);
+	journal_set(freeze->id, "thaw_failures = thaw_failures + 1, retry_at = $2, last_error = $3",
+				2, types, values, NULL);
+	CommitTransactionCommand();
+	ereport(LOG,
+			(errmsg("pg_freeze: thaw of freeze " INT64_FORMAT " failed, next try at %s: %s",
+					freeze->id, timestamptz_to_str(retry), error->message)));
+}
+
+/* See thaw.h. */
+ErrorData *
+pf_try_thaw(int64 id, PfThaw *thaw)
+{
+	MemoryContext context = CurrentMemoryContext;
+	PfFreeze   *volatile freeze = NULL;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		freeze = pf_read_freeze(id);
+		pf_check_in_hold(freeze);
+		thaw_locked(freeze, thaw);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (error && freeze && freeze->state == PF_THAWING)
+		thaw_failed(freeze, error);
+	return error;
+}
+
+void
+pf_run_thaw(const PfRequest *request, PfReply *reply)
+{
+	PfThaw	thaw = {
+		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.decide = true,.context = CurrentMemoryContext
+	};
+
+	for (int i = 0; i < request->nids; i++)
+	{
+		ErrorData  *error;
+
+		pf_lock_freeze(request->ids[i]);
+		error = pf_try_thaw(request->ids[i], &thaw);
+		pf_unlock_freeze(request->ids[i]);
+		if (error)
+			ReThrowError(error);
+	}
+}
+
+/* See thaw.h. */
+void
+pf_thaw_here(const PfRequest *request, PfReply *reply)
+{
+	PfThaw	thaw = {
+		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.context = CurrentMemoryContext
+	};
+
+	for (int i = 0; i < request->nids; i++)
+	{
+		PfFreeze   *freeze;
+
+		journal_lock_for_transaction(request->ids[i]);
+		freeze = journal_read(request->ids[i]);
+		pf_check_in_hold(freeze);
+		step_thawed(freeze, &thaw);
+		tell_thawed(freeze, &thaw);
+	}
+}
+
+/* ---- deadlines -------------------------------------------------------- */
+
+static void
+step_extend(PfFreeze *freeze, void *arg)
+{
+	const PfRequest *request = arg;
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value;
+	char		null = request->extend_by ? ' ' : 'n';
+
+	freeze->thaw_at = request->extend_by ? GetCurrentTimestamp() + request->extend_by : 0;
+	value = TimestampTzGetDatum(freeze->thaw_at);
+	journal_set(freeze->id, "thaw_at = $2", 1, &type, &value, &null);
+	ereport(LOG,
+			(errmsg("pg_freeze: freeze " INT64_FORMAT " now %s, by %s", freeze->id,
+					freeze->thaw_at ? psprintf("thaws at %s", timestamptz_to_str(freeze->thaw_at)) : "has no deadline",
+					NameStr(request->caller.role_name))));
+}
+
+void
+pf_run_extend(const PfRequest *request, PfReply *reply)
+{
+	PfFreeze   *freeze;
+	char	   *at;
+
+	pf_lock_freeze(request->ids[0]);
+	freeze = pf_read_freeze(request->ids[0]);
+	pf_check_in_hold(freeze);
+	if (freeze->state == PF_THAWING)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " is being thawed", freeze->id)));
+	if (!reply->decide(reply))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("the deadline was not changed")));
+	pf_run_step(freeze, step_extend, unconstify(PfRequest *, request), PF_PATIENCE);
+	pf_unlock_freeze(freeze->id);
+	at = freeze->thaw_at ? pstrdup(timestamptz_to_str(freeze->thaw_at)) : NULL;
+	reply->row(reply, 1, &at);
+}

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * thaw.h
+ *	  Thawing, the verdict, and the deadline.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_THAW_H
+#define PF_THAW_H
+
+#include "worker.h"
+
+/* A thaw under way, and what came of it. */
+typedef struct PfThaw
+{
+	const char *why;			/* "thawed by joe", "thawed on schedule" */
+	PfReply    *reply;			/* NULL: nobody listens */
+	bool		decide;			/* ask the caller before it begins */
+	MemoryContext context;		/* of the row */
+	PfRestore	restore;		/* what came of it */
+	char	   *row[12];
+} PfThaw;
+
+/*
+ * Thaws one freeze whose work lock is held.  Returns NULL, or the error, in
+ * which case the freeze is as it was or thawing with a time to try again.
+ */
+extern ErrorData *pf_try_thaw(int64 id, PfThaw *thaw);
+
+/* The requests, in a worker. */
+extern void pf_run_thaw(const PfRequest *request, PfReply *reply);
+extern void pf_run_extend(const PfRequest *request, PfReply *reply);
+
+/*
+ * Thaws in the caller's own transaction, where no worker can be had; takes
+ * effect at its commit.
+ */
+extern void pf_thaw_here(const PfRequest *request, PfReply *reply);
+
+/* Raises 55000 unless the freeze can be thawed or extended now. */
+extern void pf_check_in_hold(const PfFreeze *freeze);
+
+#endif							/* PF_THAW_H */

@@ -234,7 +234,7 @@ replace_columns(PfChanges *changes, const PfChange *change, Datum *values, bool 
 	CatalogTupleUpdateWithInfo(changes->rel, &newtuple->t_self, newtuple, changes->indexes);
 }
 
-/* Gives a row other ACLs. */
+/* Gives a row other ACLs, and the owner that the change now has. */
 void
 journal_change_replace(PfChanges *changes, const PfChange *change, const char *before, const char *after)
 {
@@ -242,6 +242,8 @@ journal_change_replace(PfChanges *changes, const PfChange *change, const char *b
 	bool		nulls[NCOLS] = {0};
 	bool		replaces[NCOLS] = {0};
 
+	values[COL_OWNER] = ObjectIdGetDatum(change->owner);
+	replaces[COL_OWNER] = true;
 	values[COL_BEFORE] = before ? CStringGetTextDatum(before) : (Datum) 0;
 	nulls[COL_BEFORE] = before == NULL;
 	replaces[COL_BEFORE] = true;

@@ -326,6 +326,13 @@ pf_object_effective_acl(const PfObject *object)
 	return object->acl ? object->acl : acldefault(object->objtype, object->owner);
 }
 
+/* A column whose last privilege goes has no ACL any more, as after a REVOKE. */
+Acl *
+pf_object_null_acl(const PfObject *object, Acl *acl)
+{
+	return object->objtype == OBJECT_COLUMN && acl && ACL_NUM(acl) == 0 ? NULL : acl;
+}
+
 /* The privileges that a freeze of this mode takes on such an object. */
 AclMode
 pf_object_mask(const PfObject *object, PfMode mode)

@@ -37,6 +37,7 @@ typedef void (*PfObjectFunc) (PfObject *object, void *arg);
 
 extern void pf_objects_scan(PfCatalogs *catalogs, const PfTarget *target, PfObjectFunc func, void *arg);
 extern bool pf_object_in_target(PfCatalogs *catalogs, const PfObject *object, const PfTarget *target);
+extern Acl *pf_object_null_acl(const PfObject *object, Acl *acl);
 extern AclMode pf_object_mask(const PfObject *object, PfMode mode);
 extern Acl *pf_object_effective_acl(const PfObject *object);
 extern bool pf_object_is_shared(Oid classid);

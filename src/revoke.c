@@ -237,6 +237,18 @@ journaled_acl(ReleaseState *state, const char *text, Oid owner_then, Oid owner_n
 	return acl;
 }
 
+/* Rewrites a change as ALTER ... OWNER rewrites an ACL, if the owner is another now. */
+void
+pf_change_follow_owner(PfChange *change, Oid owner)
+{
+	if (change->owner == owner)
+		return;
+	if (change->before)
+		change->before = pf_acl_out(aclnewowner(pf_acl_in(change->before, NULL, NULL), change->owner, owner));
+	change->after = pf_acl_out(aclnewowner(pf_acl_in(change->after, NULL, NULL), change->owner, owner));
+	change->owner = owner;
+}
+
 /*
  * A dump made while frozen cannot carry grants by a grantor whose grant
  * option the freeze had taken: in a copy they are given back too.
@@ -266,34 +278,45 @@ dangling_grants(const Acl *before, const Acl *after)
 }
 
 /*
- * Passes to another live freeze what it covers of "full", the ACL that would
- * go back.  Returns the ACL that is left, full itself if it covers nothing.
+ * Passes to another live freeze what it covers of "taken", which is part of
+ * "full", the ACL that would go back.  Returns the ACL that is left, full
+ * itself if it covers nothing.  What others granted meanwhile stays.
+ *
+ * The other's row, if it has one, gets in its place also what it does not
+ * cover, so that the last thaw finds the whole ACL in its order.
  */
 static Acl *
 pass_to(ReleaseState *state, PfFreeze *other, const PfChange *change, const PfObject *object,
-		Acl *full, const Acl *taken)
+		Acl *full, const Acl *taken, const Acl *order)
 {
-	Acl		   *left = pf_revoke_take(state->catalogs, object, full, &other->target);
+	Acl		   *uncovered = pf_revoke_take(state->catalogs, object, taken, &other->target);
+	Acl		   *passed = pf_acl_difference(taken, uncovered ? uncovered : taken);
+	Acl		   *left = full;
 	PfChange	theirs;
 
+	if (uncovered)
+		left = pf_acl_difference(full ? full : order, passed);
 	if (journal_change_find(state->changes, other->id, change->classid, object->objid, object->objsubid, &theirs))
 	{
-		/* even if it covers nothing of it: the order of what goes back is in there */
-		Acl		   *after = pf_acl_in(theirs.after, NULL, NULL);
-		Acl		   *their_before = theirs.before ? pf_acl_in(theirs.before, NULL, NULL) :
-			acldefault(object->objtype, theirs.owner);
-		Acl		   *grown = pf_acl_give_back(after, taken, their_before);
-		Acl		   *their_after = pf_revoke_take(state->catalogs, object, grown, &other->target);
-		Acl		   *their_promise = pf_acl_give_back(their_before, taken, full ? full : pf_object_effective_acl(object));
-		const char *before = theirs.before;
+		Acl		   *before;
+		Acl		   *after;
 
+		pf_change_follow_owner(&theirs, object->owner);
+		before = theirs.before ? pf_acl_in(theirs.before, NULL, NULL) : acldefault(object->objtype, theirs.owner);
+		after = pf_acl_give_back(pf_acl_in(theirs.after, NULL, NULL), taken, before);
+		after = pf_acl_difference(after, passed);
 		if (theirs.before && strcmp(theirs.before, change->after) == 0)
-			before = change->before;
-		else if (!pf_acl_equal(their_promise, their_before))
-			before = pf_acl_out(their_promise);
-		journal_change_replace(state->changes, &theirs, before, pf_acl_out(their_after ? their_after : grown));
+			theirs.before = change->before;
+		else
+		{
+			Acl		   *whole = pf_acl_give_back(before, taken, order);
+
+			if (!pf_acl_equal(whole, before))
+				theirs.before = pf_acl_out(whole);
+		}
+		journal_change_replace(state->changes, &theirs, theirs.before, pf_acl_out(after));
 	}
-	else if (left)
+	else if (uncovered)
 	{
 		theirs = *change;
 		theirs.objid = object->objid;
@@ -352,6 +375,7 @@ static char *
 release_object(ReleaseState *state, const PfChange *change)
 {
 	PfObject	object;
+	PfChange	followed;
 	char	   *why = NULL;
 	int			missing = 0;
 	bool		untouched;
@@ -366,8 +390,11 @@ release_object(ReleaseState *state, const PfChange *change)
 
 	if (!find_object(state, change, &object, &why))
 		return why;
-	before = journaled_acl(state, change->before, change->owner, object.owner);
-	after = journaled_acl(state, change->after, change->owner, object.owner);
+	followed = *change;
+	if (!state->freeze->is_copy)
+		pf_change_follow_owner(&followed, object.owner);
+	before = journaled_acl(state, followed.before, followed.owner, object.owner);
+	after = journaled_acl(state, followed.after, followed.owner, object.owner);
 	untouched = pf_acl_equal(object.acl, after);
 	if (state->freeze->is_copy && !untouched && pf_object_is_shared(change->classid))
 		return "skipped: belongs to the cluster and is not as the freeze left it";
@@ -393,11 +420,12 @@ release_object(ReleaseState *state, const PfChange *change)
 			others = lcons(lfirst(cell), list_delete_ptr(list_copy(others), lfirst(cell)));
 	foreach(cell, others)
 	{
-		Acl		   *left = pass_to(state, lfirst(cell), change, &object, full, taken);
+		Acl		   *left = pass_to(state, lfirst(cell), &followed, &object, full, taken, base);
 
 		passed |= left != full;
 		full = left;
 	}
+	full = pf_object_null_acl(&object, full);
 	if (!pf_acl_equal(object.acl, full))
 		pf_object_set_acl(state->catalogs, &object, full);
 

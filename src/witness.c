@@ -9,8 +9,9 @@
  * done.
  *
  * REVOKE of a privilege that the freeze has already taken finds nothing in
- * the catalog, and thaw would give back what somebody has revoked.  So it is
- * applied to the journaled ACL too, with the server's own aclupdate().
+ * the catalog, and thaw would give back what somebody has revoked; CASCADE
+ * stops at what is not there.  So the command is given once more, with the
+ * server's own aclupdate(), to the ACL as it would be without the freeze.
  * GRANT of something back to the target ends the hold: it is noted in the
  * freeze's row, because a later REVOKE would leave no trace of it.
  *
@@ -86,36 +87,117 @@ catalog_of(ObjectType objtype)
 	}
 }
 
-/* Applies the REVOKE to a journaled ACL. */
+/* What a live freeze has taken from an object. */
+typedef struct Share
+{
+	PfChange	change;			/* the journal's row, as of today's owner */
+	Acl		   *before;
+	Acl		   *taken;
+} Share;
+
+/*
+ * The ACL as it would be without any freeze, and in *shares (List of Share *)
+ * who has taken what of it.
+ */
+static Acl *
+acl_without_freezes(Witness *witness, const PfObject *object, List **shares)
+{
+	Acl		   *full = pf_object_effective_acl(object);
+	ListCell   *cell;
+
+	*shares = NIL;
+	foreach(cell, witness->live)
+	{
+		Share	   *share = palloc(sizeof(Share));
+
+		if (!journal_change_find(witness->changes, ((PfFreeze *) lfirst(cell))->id,
+								 object->classid, object->objid, object->objsubid, &share->change))
+			continue;
+		pf_change_follow_owner(&share->change, object->owner);
+		share->before = share->change.before ? pf_acl_in(share->change.before, NULL, NULL) :
+			acldefault(object->objtype, object->owner);
+		share->taken = pf_acl_difference(share->before, pf_acl_in(share->change.after, NULL, NULL));
+		full = pf_acl_give_back(full, share->taken, share->before);
+		*shares = lappend(*shares, share);
+	}
+	return full;
+}
+
+/* All privileges that there are on such an object. */
+static AclMode
+privileges_on(const PfObject *object)
+{
+	Acl		   *acl;
+	AclItem    *items;
+	AclMode		result = ACL_NO_RIGHTS;
+
+	if (object->objtype == OBJECT_COLUMN)
+		return ACL_ALL_RIGHTS_COLUMN;
+	acl = acldefault(object->objtype, object->owner);
+	items = (AclItem *) ((char *) acl + ARR_OVERHEAD_NONULLS(1));
+	for (int i = 0; i < ACL_NUM(acl); i++)
+		result |= ACLITEM_GET_PRIVS(items[i]);
+	return result;
+}
+
+/*
+ * Gives the command once more, as ExecGrant_Relation() and its like do, to the
+ * ACL as it would be without the freezes.  What it then takes away, directly
+ * or by CASCADE, is neither left in the catalog nor given back by thaw.  Where
+ * it would be an error there, it is one now.
+ */
 static void
-replay_revoke(Witness *witness, PfChange *change, const PfObject *object, AclMode privileges)
+replay(Witness *witness, PfObject *object, AclMode privileges, const Acl *of_relation)
 {
 	InternalGrant *grant = witness->grant;
-	Acl		   *before = change->before ? pf_acl_in(change->before, NULL, NULL) :
-		acldefault(object->objtype, change->owner);
-	Acl		   *result = before;
+	List	   *shares;
+	Acl		   *full = acl_without_freezes(witness, object, &shares);
+	Acl		   *result = full;
+	Acl		   *lost;
+	Acl		   *left;
 	Oid			grantor;
 	AclMode		options;
 	ListCell   *cell;
 
-	if (change->owner != object->owner)
-		before = result = aclnewowner(before, change->owner, object->owner);
-	pf_select_best_grantor(grant, privileges, before, object->owner, &grantor, &options);
-	options = ACL_OPTION_TO_PRIVS(options);
+	if (shares == NIL)
+		return;
+	privileges &= privileges_on(object);
+	pf_select_best_grantor(grant, privileges, of_relation ? aclconcat(of_relation, full) : full,
+						   object->owner, &grantor, &options);
+	privileges &= ACL_OPTION_TO_PRIVS(options);
 	foreach(cell, grant->grantees)
 	{
 		AclItem		item = {.ai_grantee = lfirst_oid(cell),.ai_grantor = grantor};
 
-		ACLITEM_SET_PRIVS_GOPTIONS(item, grant->grant_option ? ACL_NO_RIGHTS : privileges & options,
-								   privileges & options);
-		result = aclupdate(result, &item, ACL_MODECHG_DEL, object->owner, grant->behavior);
+		if (!grant->is_grant)
+		{
+			ACLITEM_SET_PRIVS_GOPTIONS(item, grant->grant_option ? ACL_NO_RIGHTS : privileges, privileges);
+			result = aclupdate(result, &item, ACL_MODECHG_DEL, object->owner, grant->behavior);
+		}
+		else if (grant->grant_option && privileges != ACL_NO_RIGHTS)
+		{
+			/* only to see that it does not go round in a circle */
+			ACLITEM_SET_PRIVS_GOPTIONS(item, privileges, privileges);
+			aclupdate(full, &item, ACL_MODECHG_ADD, object->owner, grant->behavior);
+		}
 	}
-	if (!pf_acl_equal(before, result))
+	lost = pf_acl_difference(full, result);
+	if (ACL_NUM(lost) == 0)
+		return;
+
+	foreach(cell, shares)
 	{
-		if (change->owner != object->owner)
-			result = aclnewowner(result, object->owner, change->owner);
-		journal_change_replace(witness->changes, change, pf_acl_out(result), change->after);
+		Share	   *share = lfirst(cell);
+		Acl		   *before = pf_acl_difference(share->before, lost);
+
+		if (!pf_acl_equal(before, share->before))
+			journal_change_replace(witness->changes, &share->change, pf_acl_out(before), share->change.after);
 	}
+	left = pf_acl_difference(pf_object_effective_acl(object), lost);
+	if (!pf_acl_equal(left, pf_object_effective_acl(object)))
+		pf_object_set_acl(witness->catalogs, object, pf_object_null_acl(object, left));
+	/* the command may name the object again */
+	CommandCounterIncrement();
 }
 
 /* Notes that the target holds again what the freeze takes. */
@@ -142,23 +224,28 @@ note_gap(PfFreeze *freeze, const PfObject *object, const Acl *without)
 static void
 witness_object(Witness *witness, Oid classid, Oid objid, int32 objsubid, AclMode privileges)
 {
+	Acl		   *of_relation = NULL;
+	List	   *shares;
 	PfObject	object;
 	ListCell   *cell;
 
+	if (classid == AttributeRelationId)
+	{
+		if (!pf_object_fetch(witness->catalogs, RelationRelationId, objid, 0, &object))
+			return;
+		of_relation = acl_without_freezes(witness, &object, &shares);
+	}
 	if (!pf_object_fetch(witness->catalogs, classid, objid, objsubid, &object))
+		return;
+	replay(witness, &object, privileges, of_relation);
+	if (!witness->grant->is_grant)
 		return;
 	foreach(cell, witness->live)
 	{
 		PfFreeze   *freeze = lfirst(cell);
-		PfChange	change;
-		Acl		   *without;
+		Acl		   *without = pf_revoke_take(witness->catalogs, &object, object.acl, &freeze->target);
 
-		if (!witness->grant->is_grant)
-		{
-			if (journal_change_find(witness->changes, freeze->id, classid, objid, objsubid, &change))
-				replay_revoke(witness, &change, &object, privileges);
-		}
-		else if ((without = pf_revoke_take(witness->catalogs, &object, object.acl, &freeze->target)) != NULL)
+		if (without != NULL)
 			note_gap(freeze, &object, without);
 	}
 }

@@ -277,6 +277,13 @@ dangling_grants(const Acl *before, const Acl *after)
 	return result;
 }
 
+/* "whole" for the journal: NULL where it is the default that NULL stood for. */
+static char *
+before_text(const PfChange *change, const Acl *whole, const Acl *order)
+{
+	return change->before == NULL && pf_acl_equal(whole, order) ? NULL : pf_acl_out(whole);
+}
+
 /*
  * Passes to another live freeze what it covers of "taken", which is part of
  * "full", the ACL that would go back.  Returns the ACL that is left, full
@@ -312,7 +319,7 @@ pass_to(ReleaseState *state, PfFreeze *other, const PfChange *change, const PfOb
 			Acl		   *whole = pf_acl_give_back(before, taken, order);
 
 			if (!pf_acl_equal(whole, before))
-				theirs.before = pf_acl_out(whole);
+				theirs.before = before_text(change, whole, order);
 		}
 		journal_change_replace(state->changes, &theirs, theirs.before, pf_acl_out(after));
 	}
@@ -322,7 +329,8 @@ pass_to(ReleaseState *state, PfFreeze *other, const PfChange *change, const PfOb
 		theirs.objid = object->objid;
 		theirs.objsubid = object->objsubid;
 		theirs.owner = object->owner;
-		theirs.before = full ? pf_acl_out(full) : NULL;
+		/* others may have had their part of "full" already */
+		theirs.before = full ? before_text(change, pf_acl_give_back(left, passed, order), order) : NULL;
 		theirs.after = pf_acl_out(left);
 		journal_change_add(state->changes, other->id, &theirs);
 	}
@@ -338,8 +346,10 @@ is_on_top(ReleaseState *state, const PfFreeze *other, const PfChange *change, co
 {
 	PfChange	theirs;
 
-	return journal_change_find(state->changes, other->id, change->classid, object->objid, object->objsubid, &theirs) &&
-		theirs.before && strcmp(theirs.before, change->after) == 0;
+	if (!journal_change_find(state->changes, other->id, change->classid, object->objid, object->objsubid, &theirs))
+		return false;
+	pf_change_follow_owner(&theirs, object->owner);
+	return theirs.before && strcmp(theirs.before, change->after) == 0;
 }
 
 /* Finds the object of a change; NULL with *why where there is none. */
@@ -416,7 +426,7 @@ release_object(ReleaseState *state, const PfChange *change)
 	/* first the one on top: it inherits what this one would put back, NULL included */
 	others = state->others;
 	foreach(cell, state->others)
-		if (is_on_top(state, lfirst(cell), change, &object))
+		if (is_on_top(state, lfirst(cell), &followed, &object))
 			others = lcons(lfirst(cell), list_delete_ptr(list_copy(others), lfirst(cell)));
 	foreach(cell, others)
 	{

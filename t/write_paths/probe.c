@@ -1,7 +1,7 @@
 /*
  * probe.c
  *	  What an extension in C may do: write past the executor, write with SPI,
- *	  write in a background worker.  Built and loaded by 040_write_paths.pl.
+ *	  write in a background worker.  Built and loaded by 060_write_paths.pl.
  */
 #include "postgres.h"
 

@@ -55,8 +55,8 @@ BEGIN
 	DROP ROLE IF EXISTS x_role;
 	ALTER ROLE app NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION;
 	ALTER ROLE app RESET ALL;
-	REVOKE writers, mixed, pg_write_all_data, pg_execute_server_program FROM app;
-	REVOKE app FROM boss;
+	REVOKE writers, mixed, pg_write_all_data, pg_execute_server_program FROM app CASCADE;
+	REVOKE app FROM boss CASCADE;
 	DROP OWNED BY app;
 	DROP OWNED BY keeper;
 	DROP OWNED BY other;

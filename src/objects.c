@@ -728,3 +728,56 @@ pf_object_find(Oid classid, const char *kind, ArrayType *names, ArrayType *args,
 	CurrentResourceOwner = owner;
 	return found;
 }
+
+/*
+ * Makes an empty row of default privileges by the name that the journal has:
+ * one that a freeze emptied is in no dump, and therefore not in a copy made
+ * from it.  False where the role or the schema does not exist.
+ */
+bool
+pf_default_acl_make(ArrayType *names, ArrayType *args)
+{
+	Relation	rel;
+	Datum	   *name;
+	Datum	   *type;
+	int			nnames;
+	int			ntypes;
+	Oid			role;
+	Oid			nsp = InvalidOid;
+	Oid			oid;
+	Datum		values[Natts_pg_default_acl] = {0};
+	bool		nulls[Natts_pg_default_acl] = {0};
+
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &name, NULL, &nnames);
+	deconstruct_array(args, TEXTOID, -1, false, TYPALIGN_INT, &type, NULL, &ntypes);
+	if (nnames < 1 || ntypes != 1)
+		return false;
+	role = get_role_oid(TextDatumGetCString(name[0]), true);
+	if (nnames > 1)
+		nsp = get_namespace_oid(TextDatumGetCString(name[1]), true);
+	if (!OidIsValid(role) || (nnames > 1 && !OidIsValid(nsp)))
+		return false;
+
+	rel = table_open(DefaultAclRelationId, RowExclusiveLock);
+	oid = GetNewOidWithIndex(rel, DefaultAclOidIndexId, Anum_pg_default_acl_oid);
+	values[Anum_pg_default_acl_oid - 1] = ObjectIdGetDatum(oid);
+	values[Anum_pg_default_acl_defaclrole - 1] = ObjectIdGetDatum(role);
+	values[Anum_pg_default_acl_defaclnamespace - 1] = ObjectIdGetDatum(nsp);
+	values[Anum_pg_default_acl_defaclobjtype - 1] = CharGetDatum(TextDatumGetCString(type[0])[0]);
+	values[Anum_pg_default_acl_defaclacl - 1] = PointerGetDatum(make_empty_acl());
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, RowExclusiveLock);
+
+	recordDependencyOnOwner(DefaultAclRelationId, oid, role);
+	if (OidIsValid(nsp))
+	{
+		ObjectAddress myself;
+		ObjectAddress schema;
+
+		ObjectAddressSet(myself, DefaultAclRelationId, oid);
+		ObjectAddressSet(schema, NamespaceRelationId, nsp);
+		recordDependencyOn(&myself, &schema, DEPENDENCY_AUTO);
+	}
+	CommandCounterIncrement();
+	return true;
+}

@@ -51,6 +51,7 @@ extern void pf_catalogs_close(PfCatalogs *catalogs);
 extern bool pf_object_fetch(PfCatalogs *catalogs, Oid classid, Oid objid, int32 objsubid, PfObject *object);
 extern bool pf_object_find(Oid classid, const char *kind, ArrayType *names, ArrayType *args,
 						   Oid *objid, int32 *objsubid);
+extern bool pf_default_acl_make(ArrayType *names, ArrayType *args);
 extern void pf_object_set_acl(PfCatalogs *catalogs, PfObject *object, const Acl *acl);
 extern bool pf_tuple_lock(Relation rel, HeapTuple tuple);
 extern void pf_raise_busy(const char *what);

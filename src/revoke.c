@@ -26,6 +26,7 @@
 #include "access/xact.h"
 #include "catalog/pg_auth_members.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_default_acl.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
 #include "compat.h"
@@ -251,29 +252,35 @@ pf_change_follow_owner(PfChange *change, Oid owner)
 
 /*
  * A dump made while frozen cannot carry grants by a grantor whose grant
- * option the freeze had taken: in a copy they are given back too.
+ * option the freeze had taken, nor those of their grantees in turn: in a copy
+ * they are given back too.
  */
 static Acl *
 dangling_grants(const Acl *before, const Acl *after)
 {
-	Acl		   *result = pf_acl_difference(after, after);
-	Acl		   *taken = pf_acl_difference(before, after);
+	Acl		   *none = pf_acl_difference(after, after);
+	Acl		   *result = none;
+	Acl		   *lost = pf_acl_difference(before, after);
+	int			known;
 
-	for (int t = 0; t < ACL_NUM(taken); t++)
+	do
 	{
-		AclItem    *lost = (AclItem *) ((char *) taken + ARR_OVERHEAD_NONULLS(1)) + t;
-
-		for (int i = 0; i < ACL_NUM(after); i++)
+		known = ACL_NUM(result);
+		for (int t = 0; t < ACL_NUM(lost); t++)
 		{
-			AclItem		item = ((AclItem *) ((char *) after + ARR_OVERHEAD_NONULLS(1)))[i];
-			Acl		   *one;
+			AclItem    *grantor = (AclItem *) ((char *) lost + ARR_OVERHEAD_NONULLS(1)) + t;
 
-			if (item.ai_grantor != lost->ai_grantee || item.ai_grantee == item.ai_grantor)
-				continue;
-			one = aclupdate(pf_acl_difference(after, after), &item, ACL_MODECHG_EQL, item.ai_grantor, DROP_RESTRICT);
-			result = pf_acl_give_back(result, one, after);
+			for (int i = 0; i < ACL_NUM(after); i++)
+			{
+				AclItem		item = ((AclItem *) ((char *) after + ARR_OVERHEAD_NONULLS(1)))[i];
+
+				if (item.ai_grantor != grantor->ai_grantee || item.ai_grantee == item.ai_grantor)
+					continue;
+				result = pf_acl_give_back(result, aclupdate(none, &item, ACL_MODECHG_EQL, item.ai_grantor, DROP_RESTRICT), after);
+			}
 		}
-	}
+		lost = result;
+	} while (ACL_NUM(result) > known);
 	return result;
 }
 
@@ -366,7 +373,10 @@ find_object(ReleaseState *state, const PfChange *change, PfObject *object, char 
 			*why = "skipped: belongs to the cluster, not to this copy of the database";
 			return false;
 		}
-		if (!pf_object_find(change->classid, change->kind, change->names, change->args, &objid, &objsubid))
+		if (!pf_object_find(change->classid, change->kind, change->names, change->args, &objid, &objsubid) &&
+			!(change->classid == DefaultAclRelationId && change->after[0] == '\0' &&
+			  pf_default_acl_make(change->names, change->args) &&
+			  pf_object_find(change->classid, change->kind, change->names, change->args, &objid, &objsubid)))
 		{
 			*why = "skipped: no object of that name in this copy";
 			return false;

@@ -34,6 +34,10 @@ BEGIN
 		EXCEPTION WHEN insufficient_privilege THEN
 			PERFORM pg_sleep(0.002);
 		END;
+		-- what a drain has to wait for
+		IF random() < 0.3 THEN
+			PERFORM pg_sleep(random() * 0.2);
+		END IF;
 		COMMIT;
 	END LOOP;
 END $$;

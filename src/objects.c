@@ -637,7 +637,7 @@ pf_object_kind(const PfObject *object)
 		return relkind_text(object->subtype);
 	if (object->classid == AttributeRelationId)
 		return psprintf("%s column", relkind_text(object->subtype));
-	return getObjectTypeDescription(&address, false);
+	return getObjectTypeDescription(&address, true);
 }
 
 ArrayType *
@@ -664,7 +664,10 @@ pf_object_names(const PfObject *object, ArrayType **args)
 		names = list_make2(get_namespace_name(object->nsp),
 						   NameStr(((Form_pg_class) GETSTRUCT(object->tuple))->relname));
 	else
-		getObjectIdentityParts(&address, &names, &arglist, false);
+		getObjectIdentityParts(&address, &names, &arglist, true);
+	/* the scan sees rows that the caches don't have any more */
+	if (names == NIL || list_member_ptr(names, NULL))
+		pf_raise_busy(pf_object_text(object));
 	*args = pf_text_array(arglist);
 	return pf_text_array(names);
 }
@@ -674,8 +677,11 @@ char *
 pf_object_text(const PfObject *object)
 {
 	ObjectAddress address = object_address(object);
+	char	   *identity = getObjectIdentity(&address, true);
 
-	return psprintf("%s %s", pf_object_kind(object), getObjectIdentity(&address, false));
+	if (identity == NULL)
+		return psprintf("%s with OID %u", pf_object_kind(object), object->objid);
+	return psprintf("%s %s", pf_object_kind(object), identity);
 }
 
 /*

@@ -270,8 +270,11 @@ static void
 witness_relation_columns(Witness *witness, Oid relid, AclMode privileges)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	AttrNumber	natts = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	AttrNumber	natts;
 
+	if (!HeapTupleIsValid(tuple))
+		return;
+	natts = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
 	ReleaseSysCache(tuple);
 	for (AttrNumber attnum = FirstLowInvalidHeapAttributeNumber + 1; attnum <= natts; attnum++)
 		if (attnum != 0)

@@ -133,30 +133,22 @@ journal_change_add(PfChanges *changes, int64 id, const PfChange *change)
 		flush(changes);
 }
 
-static char *
-text_or_null(HeapTuple tuple, TupleDesc desc, int column)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, column + 1, desc, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 static void
 change_from_tuple(PfChanges *changes, HeapTuple tuple, PfChange *change)
 {
-	TupleDesc	desc = RelationGetDescr(changes->rel);
-	bool		isnull;
+	Datum		values[NCOLS];
+	bool		nulls[NCOLS];
 
-	change->classid = DatumGetObjectId(heap_getattr(tuple, COL_CLASSID + 1, desc, &isnull));
-	change->objid = DatumGetObjectId(heap_getattr(tuple, COL_OBJID + 1, desc, &isnull));
-	change->objsubid = DatumGetInt32(heap_getattr(tuple, COL_OBJSUBID + 1, desc, &isnull));
-	change->kind = text_or_null(tuple, desc, COL_KIND);
-	change->names = DatumGetArrayTypePCopy(heap_getattr(tuple, COL_NAMES + 1, desc, &isnull));
-	change->args = DatumGetArrayTypePCopy(heap_getattr(tuple, COL_ARGS + 1, desc, &isnull));
-	change->owner = DatumGetObjectId(heap_getattr(tuple, COL_OWNER + 1, desc, &isnull));
-	change->before = text_or_null(tuple, desc, COL_BEFORE);
-	change->after = text_or_null(tuple, desc, COL_AFTER);
+	heap_deform_tuple(tuple, RelationGetDescr(changes->rel), values, nulls);
+	change->classid = DatumGetObjectId(values[COL_CLASSID]);
+	change->objid = DatumGetObjectId(values[COL_OBJID]);
+	change->objsubid = DatumGetInt32(values[COL_OBJSUBID]);
+	change->kind = TextDatumGetCString(values[COL_KIND]);
+	change->names = DatumGetArrayTypePCopy(values[COL_NAMES]);
+	change->args = DatumGetArrayTypePCopy(values[COL_ARGS]);
+	change->owner = DatumGetObjectId(values[COL_OWNER]);
+	change->before = nulls[COL_BEFORE] ? NULL : TextDatumGetCString(values[COL_BEFORE]);
+	change->after = TextDatumGetCString(values[COL_AFTER]);
 	change->tid = tuple->t_self;
 }
 

@@ -116,6 +116,7 @@ struct PfCatalogs
 {
 	Relation	rels[lengthof(catalog_info)];
 	CatalogIndexState indexes[lengthof(catalog_info)];
+	Relation	lookups[lengthof(catalog_info)];	/* the indexes to fetch by */
 	HTAB	   *own;			/* (class, object) of this extension's members */
 	HeapTuple	fetched;
 	int			nchanged;		/* since the last command counter increment */
@@ -203,6 +204,8 @@ pf_catalogs_close(PfCatalogs *catalogs)
 	{
 		if (catalogs->indexes[i])
 			CatalogCloseIndexes(catalogs->indexes[i]);
+		if (catalogs->lookups[i])
+			index_close(catalogs->lookups[i], NoLock);
 		if (catalogs->rels[i])
 			table_close(catalogs->rels[i], NoLock);
 	}
@@ -470,9 +473,11 @@ pf_object_fetch(PfCatalogs *catalogs, Oid classid, Oid objid, int32 objsubid, Pf
 				ObjectIdGetDatum(objid));
 	ScanKeyInit(&key[1], Anum_pg_attribute_attnum, BTEqualStrategyNumber, F_INT2EQ,
 				Int16GetDatum(objsubid));
-	scan = systable_beginscan(rel, catalog_info[number].index, true, NULL,
-							  classid == AttributeRelationId ? 2 : 1, key);
-	tuple = systable_getnext(scan);
+	if (catalogs->lookups[number] == NULL)
+		catalogs->lookups[number] = index_open(catalog_info[number].index, AccessShareLock);
+	scan = systable_beginscan_ordered(rel, catalogs->lookups[number], NULL,
+									  classid == AttributeRelationId ? 2 : 1, key);
+	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
 	if (catalogs->fetched)
 		heap_freetuple(catalogs->fetched);
 	catalogs->fetched = NULL;
@@ -494,7 +499,7 @@ pf_object_fetch(PfCatalogs *catalogs, Oid classid, Oid objid, int32 objsubid, Pf
 		else
 			found = object_from_tuple(number, rel, catalogs->fetched, object);
 	}
-	systable_endscan(scan);
+	systable_endscan_ordered(scan);
 	return found;
 }
 

@@ -29,6 +29,7 @@
 #include "catalog/pg_default_acl.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "journal.h"
 #include "leak.h"
@@ -197,14 +198,31 @@ revoke_engage(PfFreeze *freeze, int64 *covered)
 
 /* ---- release ---------------------------------------------------------- */
 
+#define DECODED 8
+
+/* An ACL of the journal, and how it came about. */
+typedef struct Decoded
+{
+	MemoryContext context;		/* of what follows */
+	char	   *text;
+	Oid			owner_then;
+	Oid			owner_now;
+	Acl		   *acl;
+	Acl		   *present;		/* without roles that were dropped */
+	int			missing;		/* items of such roles */
+} Decoded;
+
 typedef struct ReleaseState
 {
+	MemoryContext context;		/* for the whole of it */
 	PfFreeze   *freeze;
 	PfCatalogs *catalogs;
 	PfChanges  *changes;
 	List	   *others;			/* of PfFreeze *, live */
 	List	   *roles;			/* of PfRoleName *, in a copy */
 	PfRestore  *result;
+	Decoded		before[DECODED];	/* by a hash of the text */
+	Decoded		after[DECODED];
 } ReleaseState;
 
 static Oid
@@ -218,14 +236,33 @@ map_role(Oid role, void *arg)
 	return InvalidOid;
 }
 
-/* An ACL of the journal as of now: roles of a copy, owner of today. */
-static Acl *
-journaled_acl(ReleaseState *state, const char *text, Oid owner_then, Oid owner_now)
+/*
+ * An ACL of the journal as of now: roles of a copy, owner of today.  Few of a
+ * freeze's ACLs differ, so the last ones are kept.
+ */
+static const Decoded *
+journaled_acl(ReleaseState *state, Decoded *kept, const char *text, Oid owner_then, Oid owner_now)
 {
+	static const Decoded none = {0};
+	Decoded    *last;
+	MemoryContext old;
 	Acl		   *acl;
 
 	if (text == NULL)
-		return NULL;
+		return &none;
+	last = &kept[hash_bytes((const unsigned char *) text, strlen(text)) % DECODED];
+	if (last->text && strcmp(last->text, text) == 0 &&
+		last->owner_then == owner_then && last->owner_now == owner_now)
+		return last;
+
+	if (last->context == NULL)
+		last->context = AllocSetContextCreate(state->context, "pg_freeze ACL", ALLOCSET_SMALL_SIZES);
+	last->text = NULL;
+	MemoryContextReset(last->context);
+	old = MemoryContextSwitchTo(last->context);
+	last->text = pstrdup(text);
+	last->owner_then = owner_then;
+	last->owner_now = owner_now;
 	if (state->freeze->is_copy)
 	{
 		acl = pf_acl_in(text, map_role, state->roles);
@@ -235,7 +272,11 @@ journaled_acl(ReleaseState *state, const char *text, Oid owner_then, Oid owner_n
 		acl = pf_acl_in(text, NULL, NULL);
 	if (OidIsValid(owner_then) && owner_then != owner_now)
 		acl = aclnewowner(acl, owner_then, owner_now);
-	return acl;
+	last->acl = acl;
+	last->missing = 0;
+	last->present = pf_acl_without_missing_roles(acl, &last->missing);
+	MemoryContextSwitchTo(old);
+	return last;
 }
 
 /* Rewrites a change as ALTER ... OWNER rewrites an ACL, if the owner is another now. */
@@ -401,6 +442,7 @@ release_object(ReleaseState *state, const PfChange *change)
 	bool		untouched;
 	bool		passed = false;
 	List	   *others;
+	const Decoded *decoded;
 	Acl		   *before;
 	Acl		   *after;
 	Acl		   *full;
@@ -413,16 +455,20 @@ release_object(ReleaseState *state, const PfChange *change)
 	followed = *change;
 	if (!state->freeze->is_copy)
 		pf_change_follow_owner(&followed, object.owner);
-	before = journaled_acl(state, followed.before, followed.owner, object.owner);
-	after = journaled_acl(state, followed.after, followed.owner, object.owner);
+	decoded = journaled_acl(state, state->before, followed.before, followed.owner, object.owner);
+	before = decoded->acl;
+	after = journaled_acl(state, state->after, followed.after, followed.owner, object.owner)->acl;
 	untouched = pf_acl_equal(object.acl, after);
 	if (state->freeze->is_copy && !untouched && pf_object_is_shared(change->classid))
 		return "skipped: belongs to the cluster and is not as the freeze left it";
 
 	base = before ? before : pf_object_effective_acl(&(PfObject) {.objtype = object.objtype,.owner = object.owner});
-	taken = pf_acl_difference(base, after);
+	taken = untouched && state->others == NIL ? NULL : pf_acl_difference(base, after);
 	if (untouched)
-		full = before ? pf_acl_without_missing_roles(before, &missing) : NULL;
+	{
+		full = decoded->present;
+		missing = decoded->missing;
+	}
 	else
 	{
 		if (state->freeze->is_copy)
@@ -532,7 +578,7 @@ pass_memberships(ReleaseState *state)
 static void
 revoke_release(PfFreeze *freeze, PfRestore *result)
 {
-	ReleaseState state = {.freeze = freeze,.catalogs = pf_catalogs_open(),.changes = journal_changes_open()};
+	ReleaseState state = {.context = CurrentMemoryContext,.freeze = freeze,.catalogs = pf_catalogs_open(),.changes = journal_changes_open()};
 	ListCell   *cell;
 
 	state.others = journal_live_others(freeze->id);

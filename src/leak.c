@@ -15,6 +15,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -22,6 +24,7 @@
 #include "leak.h"
 #include "membership.h"
 #include "miscadmin.h"
+#include "objects.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -95,7 +98,9 @@
 
 /*
  * One question.  $1 is the target, $2 whether the mode is "all", $3 an oid[]
- * of the roles whose memberships a role target keeps.
+ * of the roles whose memberships a role target keeps; for the leaks of a role
+ * $4 and $5 are oid[] of the relations that have, or whose columns have, an ACL
+ * with PUBLIC in it.
  */
 typedef struct Question
 {
@@ -118,23 +123,21 @@ static const char other_databases_sql[] =
 " FROM named HAVING count(*) > 0";
 
 static const char public_sql[] =
-"WITH acl AS MATERIALIZED ("
-"	SELECT d.relacl, bool_or(" CHANGES_ROWS("a") " OR a.privilege_type = 'USAGE') AS ordinary"
-"	FROM (SELECT DISTINCT relacl FROM pg_class WHERE relacl IS NOT NULL) d, aclexplode(d.relacl) a"
-"	WHERE a.grantee = 0 AND ($2 OR " WRITES("a") " OR a.privilege_type = 'USAGE')"
-"	GROUP BY d.relacl),"
-" object AS ("
-"	SELECT CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS kind, c.oid::regclass::text AS name, acl.ordinary"
-"	FROM acl JOIN pg_class c ON c.relacl = acl.relacl"
-"	WHERE (SELECT count(*) FROM acl) > 0 AND c.relpersistence <> 't'"
+"WITH object AS ("
+"	SELECT CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS kind, c.oid::regclass::text AS name,"
+"		bool_or(" CHANGES_ROWS("a") " OR a.privilege_type = 'USAGE') AS ordinary"
+"	FROM pg_class c, aclexplode(c.relacl) a"
+"	WHERE c.oid = ANY ($4) AND a.grantee = 0 AND c.relpersistence <> 't'"
+"		AND ($2 OR " WRITES("a") " OR a.privilege_type = 'USAGE')"
 "		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace, 'information_schema'::regnamespace)"
 "		AND c.oid NOT IN (SELECT e.objid FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid"
 "			WHERE e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_extension'::regclass"
 "				AND e.deptype = 'e' AND x.extname = '" PF_NAME "')"
+"	GROUP BY c.oid, c.relkind"
 "	UNION ALL"
 "	SELECT 3, c.oid::regclass || '.' || quote_ident(t.attname), bool_or(" CHANGES_ROWS("a") ")"
 "	FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a"
-"	WHERE t.attacl IS NOT NULL AND a.grantee = 0 AND c.relpersistence <> 't'"
+"	WHERE t.attrelid = ANY ($5) AND a.grantee = 0 AND c.relpersistence <> 't'"
 "		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)"
 "		AND ($2 OR " WRITES("a") ")"
 "	GROUP BY c.oid, t.attname"
@@ -464,18 +467,24 @@ ask(const Question *questions, const PfTarget *target)
 {
 	MemoryContext context = CurrentMemoryContext;
 	PfSpi		spi = pf_spi_begin();
-	Oid			types[] = {OIDOID, BOOLOID, OIDARRAYOID};
-	Datum		values[3];
+	Oid			types[] = {OIDOID, BOOLOID, OIDARRAYOID, OIDARRAYOID, OIDARRAYOID};
+	Datum		values[5];
 	List	   *notes = NIL;
 
 	values[0] = ObjectIdGetDatum(target->oid);
 	values[1] = BoolGetDatum(target->mode == PF_ALL);
 	values[2] = target->kind == PF_ROLE ? memberships_left(target) :
 		PointerGetDatum(construct_empty_array(OIDOID));
+	values[3] = values[4] = PointerGetDatum(construct_empty_array(OIDOID));
+	if (questions == role_leaks)
+	{
+		values[3] = PointerGetDatum(pf_relations_of_public(RelationRelationId));
+		values[4] = PointerGetDatum(pf_relations_of_public(AttributeRelationId));
+	}
 
 	for (const Question *question = questions; question->code; question++)
 	{
-		journal_execute(question->sql, 3, types, values, NULL, true);
+		journal_execute(question->sql, 5, types, values, NULL, true);
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			char	   *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);

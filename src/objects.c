@@ -419,6 +419,42 @@ pf_object_in_target(PfCatalogs *catalogs, const PfObject *object, const PfTarget
 	return object->classid != LanguageRelationId || object->objid >= FirstNormalObjectId;
 }
 
+/*
+ * The relations (oid[]) whose ACL, or with classid pg_attribute whose columns'
+ * ACLs, name PUBLIC.  Quicker than the same in SQL: most rows of pg_attribute
+ * have no ACL, and nothing but that is looked at.
+ */
+ArrayType *
+pf_relations_of_public(Oid classid)
+{
+	const CatalogInfo *info = &catalog_info[catalog_number(classid)];
+	Relation	rel = table_open(classid, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	ArrayBuildState *result = initArrayResult(OIDOID, CurrentMemoryContext, false);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		datum;
+		Acl		   *acl;
+
+		CHECK_FOR_INTERRUPTS();
+		if (heap_attisnull(tuple, info->acl, RelationGetDescr(rel)))
+			continue;
+		datum = heap_getattr(tuple, info->acl, RelationGetDescr(rel), &isnull);
+		acl = DatumGetAclP(datum);
+		if (pf_acl_has(acl, ACL_ID_PUBLIC, ~ACL_NO_RIGHTS))
+			result = accumArrayResult(result, ObjectIdGetDatum(tuple_oid(rel, tuple, info->oid)),
+									  false, OIDOID, CurrentMemoryContext);
+		if (acl != (Acl *) DatumGetPointer(datum))
+			pfree(acl);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return DatumGetArrayTypeP(makeArrayResult(result, CurrentMemoryContext));
+}
+
 /* Calls func for every object of the target that has, or may have, privileges. */
 void
 pf_objects_scan(PfCatalogs *catalogs, const PfTarget *target, PfObjectFunc func, void *arg)
@@ -444,6 +480,9 @@ pf_objects_scan(PfCatalogs *catalogs, const PfTarget *target, PfObjectFunc func,
 			PfObject	object;
 
 			CHECK_FOR_INTERRUPTS();
+			if (catalog_info[i].classid == AttributeRelationId &&
+				heap_attisnull(tuple, catalog_info[i].acl, RelationGetDescr(rel)))
+				continue;
 			if (object_from_tuple(i, rel, tuple, &object) &&
 				pf_object_in_target(catalogs, &object, target))
 				func(&object, arg);

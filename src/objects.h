@@ -36,6 +36,7 @@ typedef struct PfCatalogs PfCatalogs;
 typedef void (*PfObjectFunc) (PfObject *object, void *arg);
 
 extern void pf_objects_scan(PfCatalogs *catalogs, const PfTarget *target, PfObjectFunc func, void *arg);
+extern ArrayType *pf_relations_of_public(Oid classid);
 extern bool pf_object_in_target(PfCatalogs *catalogs, const PfObject *object, const PfTarget *target);
 extern Acl *pf_object_null_acl(const PfObject *object, Acl *acl);
 extern AclMode pf_object_mask(const PfObject *object, PfMode mode);

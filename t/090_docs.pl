@@ -20,7 +20,9 @@ foreach my $name (sort keys %page)
 	my ($begin) = flat($page{$name}) =~ /^(.{0,300})/;
 
 	like($begin, qr/nothing to do with VACUUM FREEZE/, "$name says what freeze means");
-	next if $name eq 'CHANGELOG.md' || flat($page{$name}) !~ /take[sn]? [^.]*snapshot|snapshot (?:job|of the disks)/;
+}
+foreach my $name ('README.md', 'how-it-works.md', 'recipes.md')
+{
 	like(flat($page{$name}), qr/snapshot[^.]*must be (?:\*\*)?atomic over all volumes/, "$name says what a snapshot must be");
 }
 

@@ -115,7 +115,7 @@ step_thawed(PfFreeze *freeze, void *arg)
 	char		held;
 	Oid			types[6] = {BOOLOID, TEXTOID, TEXTOID, PG_LSNOID, INT8OID, INT8OID};
 	Datum		values[6];
-	char		nulls[6] = "      ";
+	char		nulls[7] = "      ";
 	MemoryContext old;
 
 	journal_lock_changes();

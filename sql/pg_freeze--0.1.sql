@@ -37,7 +37,6 @@ CREATE TABLE freeze_journal
 	held				boolean,
 	lost_reason			text,
 	evidence			text,
-	gap					text,
 	leaks				text NOT NULL DEFAULT '',
 	also_stops			text NOT NULL DEFAULT '',
 	changed				bigint NOT NULL DEFAULT 0,
@@ -57,7 +56,6 @@ CREATE TABLE freeze_journal
 );
 COMMENT ON TABLE freeze_journal IS 'pg_freeze: one row per freeze; written only by pg_freeze';
 COMMENT ON COLUMN freeze_journal.why IS 'how the strategy was chosen';
-COMMENT ON COLUMN freeze_journal.gap IS 'what was seen to come back during the hold; set by the event trigger';
 COMMENT ON COLUMN freeze_journal.system_identifier IS 'of the cluster where the freeze was made; differs in a restored or cloned one';
 COMMENT ON COLUMN freeze_journal.database_oid IS 'of the database where the freeze was made; differs in a copy';
 CREATE INDEX freeze_journal_live ON freeze_journal (state) WHERE state NOT IN ('thawed', 'aborted');
@@ -106,6 +104,15 @@ CREATE TABLE freeze_journal_session
 COMMENT ON TABLE freeze_journal_session IS 'pg_freeze: sessions that a drain cancelled or terminated';
 CREATE INDEX ON freeze_journal_session (freeze_id);
 
+CREATE TABLE freeze_journal_gap
+(
+	freeze_id	bigint NOT NULL REFERENCES freeze_journal ON DELETE CASCADE,
+	at			timestamptz NOT NULL,
+	what		text NOT NULL
+);
+COMMENT ON TABLE freeze_journal_gap IS 'pg_freeze: what was seen to come back to a frozen target; only ever added to, by the event trigger in the session that gave it back';
+CREATE INDEX freeze_journal_gap_freeze_id ON freeze_journal_gap (freeze_id);
+
 CREATE TABLE freeze_scheduler
 (
 	only_one	boolean PRIMARY KEY DEFAULT true CHECK (only_one),
@@ -117,10 +124,11 @@ SELECT pg_extension_config_dump('freeze_journal', '');
 SELECT pg_extension_config_dump('freeze_journal_change', '');
 SELECT pg_extension_config_dump('freeze_journal_role', '');
 SELECT pg_extension_config_dump('freeze_journal_session', '');
+SELECT pg_extension_config_dump('freeze_journal_gap', '');
 SELECT pg_extension_config_dump(pg_get_serial_sequence('freeze_journal', 'id')::regclass, '');
 
 REVOKE ALL ON freeze_journal, freeze_journal_change, freeze_journal_role,
-	freeze_journal_session, freeze_scheduler FROM PUBLIC;
+	freeze_journal_session, freeze_journal_gap, freeze_scheduler FROM PUBLIC;
 
 /* ---- freezing --------------------------------------------------------- */
 
@@ -278,7 +286,7 @@ CREATE VIEW freeze_status AS
 			ELSE format('SELECT * FROM %s.thaw(%s);', '@extschema@', j.id) END AS to_thaw,
 		j.changed, j.cancelled, j.terminated, 0 AS waiters,
 		j.leaks, j.also_stops, j.why,
-		j.gap AS came_back, j.thaw_failures, j.retry_at, j.last_error,
+		(SELECT g.what FROM @extschema@.freeze_journal_gap g WHERE g.freeze_id = j.id ORDER BY g.at LIMIT 1) AS came_back, j.thaw_failures, j.retry_at, j.last_error,
 		j.frozen_lsn, d.datname AS home,
 		CASE WHEN j.system_identifier <> s.system_identifier OR j.database_oid <> d.oid
 			THEN 'made in another database and copied here; thaw puts back what came along'

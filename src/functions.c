@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_authid.h"
@@ -121,6 +122,7 @@ this_caller(void)
 
 	namestrcpy(&caller.role_name, GetUserNameFromId(GetUserId(), false));
 	namestrcpy(&caller.session_user, GetUserNameFromId(GetSessionUserId(), false));
+	strlcpy(caller.timezone, GetConfigOption("TimeZone", false, false), sizeof(caller.timezone));
 	strlcpy(caller.application, application_name ? application_name : "", sizeof(caller.application));
 	spi = pf_spi_begin();
 	journal_execute("SELECT host(inet_client_addr())", 0, NULL, NULL, NULL, true);
@@ -128,6 +130,29 @@ this_caller(void)
 	strlcpy(caller.client_addr, address ? address : "", sizeof(caller.client_addr));
 	pf_spi_end(spi);
 	return caller;
+}
+
+/*
+ * Raises 25001 where the statement that calls is itself a writer: the drain
+ * does not wait for its own caller.
+ */
+static void
+check_not_writing(void)
+{
+	PfSpi		spi = pf_spi_begin();
+
+	journal_execute("SELECT quote_ident(relname) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+					" WHERE l.pid = pg_backend_pid() AND l.mode <> 'AccessShareLock' AND c.oid >= 16384"
+					" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+					" AND c.relpersistence <> 't' LIMIT 1", 0, NULL, NULL, NULL, true);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot freeze in a transaction that is about to write"),
+				 errdetail("It has locked %s for that.",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Commit or roll back first; call it in a statement of its own.")));
+	pf_spi_end(spi);
 }
 
 /* Deadlines of those who are no superusers are limited. */
@@ -273,6 +298,8 @@ freeze_any(FunctionCallInfo fcinfo, PfKind kind)
 	char	   *id = NULL;
 	PfReply		reply = {.row = value_row,.notice = caller_notice,.arg = &id};
 
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		check_not_writing();
 	(void) pf_worker_call(request, offsetof(PfRequest, ids), &reply, false);
 	PG_RETURN_INT64(pg_strtoint64(id));
 }

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
@@ -34,6 +35,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -367,10 +369,11 @@ journal_read(int64 id)
 	PfFreeze   *freeze = NULL;
 
 	journal_execute("SELECT target_kind, target_oid, target_name, mode, strategy, state, owner, owner_name,"
-					" label, frozen_at, thaw_at, thawed_at, end_reason, frozen_lsn, leaks, gap,"
+					" label, frozen_at, thaw_at, thawed_at, end_reason, frozen_lsn, leaks,"
+					" (SELECT what FROM @.freeze_journal_gap g WHERE g.freeze_id = j.id ORDER BY at LIMIT 1),"
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
 					" thaw_failures, reminded_at, retry_at, by_pid"
-					" FROM @.freeze_journal WHERE id = $1", 1, &type, &value, NULL, true);
+					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -523,4 +526,19 @@ journal_transition(PfFreeze *freeze, PfState to, const char *detail)
 			(errmsg("pg_freeze: freeze " INT64_FORMAT " of %s is %s: %s", freeze->id,
 					pf_target_text(&freeze->target), pf_state_name(to), detail)));
 	freeze->state = to;
+}
+
+/*
+ * Notes what came back to the target of a live freeze.  Runs in any session,
+ * so it adds a row and changes none: nobody waits for that session's end.
+ */
+void
+journal_note_gap(int64 id, const char *what)
+{
+	Relation	rel = table_open(journal_relation("freeze_journal_gap"), RowExclusiveLock);
+	Datum		values[3] = {Int64GetDatum(id), TimestampTzGetDatum(GetCurrentTimestamp()), CStringGetTextDatum(what)};
+	bool		nulls[3] = {false, false, false};
+
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
 }

@@ -69,7 +69,7 @@ step_engage(PfFreeze *freeze, void *arg)
 	CommandCounterIncrement();
 	journal_roles_write(freeze->id);
 	journal_set(freeze->id, "changed = $2", 1, &type, &value, NULL);
-	journal_transition(freeze, PF_DRAINING, psprintf(INT64_FORMAT " objects changed", changed));
+	journal_transition(freeze, PF_DRAINING, psprintf("%s changed", pf_objects(changed)));
 	freeze->changed = changed;
 }
 
@@ -207,9 +207,9 @@ tell_frozen(PfFreeze *freeze, const PfRequest *request, PfReply *reply)
 
 	pf_begin();
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s (%s): %s is frozen in mode %s as freeze %s, " INT64_FORMAT " objects changed; ",
+	appendStringInfo(&text, "%s (%s): %s is frozen in mode %s as freeze %s, %s changed; ",
 					 freeze->strategy->name, request->why, pf_target_text(&freeze->target),
-					 pf_mode_name(freeze->target.mode), id, freeze->changed);
+					 pf_mode_name(freeze->target.mode), id, pf_objects(freeze->changed));
 	if (freeze->thaw_at)
 		appendStringInfo(&text, "thaws at %s; ", timestamptz_to_str(freeze->thaw_at));
 	else

@@ -49,6 +49,7 @@
 #include "lib/stringinfo.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
+#include "pgtime.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 
@@ -143,7 +144,7 @@ typedef struct PfFreeze
 	char	   *reason;			/* NULL: none */
 	XLogRecPtr	frozen_lsn;
 	char	   *leaks;			/* one per line, "" if none */
-	char	   *gap;			/* what the guard saw come back, or NULL */
+	char	   *gap;			/* what was seen to come back, or NULL */
 	bool		is_copy;		/* journal came here by dump, clone or template */
 	bool		same_cluster;	/* system identifier is this server's */
 } PfFreeze;
@@ -167,6 +168,7 @@ typedef struct PfCaller
 	NameData	session_user;
 	char		application[NAMEDATALEN];
 	char		client_addr[64];	/* "": local */
+	char		timezone[TZ_STRLEN_MAX + 1];	/* of the times in messages */
 	int			pid;
 } PfCaller;
 

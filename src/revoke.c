@@ -154,6 +154,12 @@ engage_membership(PfChange *change, HeapTuple tuple, void *arg)
 	journal_change_add(state->changes, state->freeze->id, change);
 	pf_membership_switch_off(tuple, pf_membership_text(change));
 	state->changed++;
+
+	/* it outlives this database, whose journal is the only other record of it */
+	ereport(LOG,
+			(errmsg("pg_freeze: freeze " INT64_FORMAT " takes the %s (%s)", state->freeze->id,
+					pf_membership_text(change), change->before),
+			 errhint("If this database is dropped before the thaw, grant it again by hand.")));
 }
 
 typedef struct CoverState

@@ -33,6 +33,13 @@ pf_begin(void)
 	StartTransactionCommand();
 }
 
+/* "1 object", "3 objects". */
+char *
+pf_objects(int64 count)
+{
+	return psprintf(INT64_FORMAT " %s", count, count == 1 ? "object" : "objects");
+}
+
 /* Lines in one, with "; " between them. */
 char *
 pf_one_line(const char *lines)

@@ -23,6 +23,7 @@ extern bool pf_lock_freeze_nowait(int64 id);
 extern void pf_lock_freeze(int64 id);
 extern void pf_unlock_freeze(int64 id);
 extern void pf_call_scheduler(TimestampTz at);
+extern char *pf_objects(int64 count);
 extern char *pf_one_line(const char *lines);
 
 #endif							/* PF_STEP_H */

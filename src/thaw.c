@@ -74,8 +74,8 @@ verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
 		if (strstr(freeze->leaks, psprintf("%s: ", leak->code)) == NULL)
 			appendStringInfo(&leaks, "%s%s: %s", leaks.len ? "\n" : "", leak->code, leak->text);
 	}
-	*evidence = psprintf(INT64_FORMAT " objects of the target and its memberships looked at, from %X/%X to %X/%X: %s; leaks: %s",
-						 checked, LSN_FORMAT_ARGS(freeze->frozen_lsn), LSN_FORMAT_ARGS(lsn),
+	*evidence = psprintf("%s of the target and its memberships looked at, from %X/%X to %X/%X: %s; leaks: %s",
+						 pf_objects(checked), LSN_FORMAT_ARGS(freeze->frozen_lsn), LSN_FORMAT_ARGS(lsn),
 						 *lost_reason ? *lost_reason : "no privilege came back",
 						 leaks.len ? pf_one_line(leaks.data) : "none");
 	return *lost_reason ? 'f' : leaks.len ? 'n' : 't';
@@ -98,7 +98,7 @@ tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
 					  psprintf("%s of %s (freeze " INT64_FORMAT " by %s, %s) is still in force",
 							   same ? "another freeze" : "the freeze", pf_target_text(&other->target), other->id,
 							   other->owner_name, other->thaw_at ? psprintf("until %s", timestamptz_to_str(other->thaw_at)) : "no deadline"),
-					  passed ? psprintf(INT64_FORMAT " objects stay frozen for it.", passed) : NULL,
+					  passed ? psprintf("%s of this one stay frozen for it.", pf_objects(passed)) : NULL,
 					  NULL);
 	}
 }
@@ -163,8 +163,8 @@ tell_thawed(PfFreeze *freeze, PfThaw *thaw)
 {
 	if (thaw->restore.skipped > 0)
 		thaw->reply->notice(thaw->reply, WARNING,
-							psprintf("%s was thawed, but " INT64_FORMAT " objects are not as they were",
-									 pf_target_text(&freeze->target), thaw->restore.skipped),
+							psprintf("%s was thawed, but not as it was before: %s skipped",
+									 pf_target_text(&freeze->target), pf_objects(thaw->restore.skipped)),
 							NULL, psprintf("SELECT * FROM %s.freeze_changes WHERE id = " INT64_FORMAT ";", journal_schema(), freeze->id));
 	tell_others(freeze, thaw->restore.passed, thaw->reply);
 	thaw->reply->row(thaw->reply, 12, thaw->row);

@@ -13,7 +13,7 @@
  * stops at what is not there.  So the command is given once more, with the
  * server's own aclupdate(), to the ACL as it would be without the freeze.
  * GRANT of something back to the target ends the hold: it is noted in the
- * freeze's row, because a later REVOKE would leave no trace of it.
+ * journal, because a later REVOKE would leave no trace of it.
  *
  * No event trigger fires for databases, tablespaces, parameters and role
  * memberships; default privileges do not say what was changed.
@@ -204,9 +204,6 @@ replay(Witness *witness, PfObject *object, AclMode privileges, const Acl *of_rel
 static void
 note_gap(PfFreeze *freeze, const PfObject *object, const Acl *without)
 {
-	Oid			type = TEXTOID;
-	Datum		value;
-
 	if (freeze->gap)
 		return;
 	freeze->gap = psprintf("at %s role %s granted %s on %s back to the target",
@@ -214,8 +211,7 @@ note_gap(PfFreeze *freeze, const PfObject *object, const Acl *without)
 						   quote_identifier(GetUserNameFromId(GetUserId(), false)),
 						   pf_acl_describe(pf_acl_difference(pf_object_effective_acl(object), without)),
 						   pf_object_text(object));
-	value = CStringGetTextDatum(freeze->gap);
-	journal_set(freeze->id, "gap = $2", 1, &type, &value, NULL);
+	journal_note_gap(freeze->id, freeze->gap);
 	ereport(LOG,
 			(errmsg("pg_freeze: freeze " INT64_FORMAT " of %s does not hold: %s", freeze->id,
 					pf_target_text(&freeze->target), freeze->gap)));

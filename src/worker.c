@@ -350,6 +350,7 @@ pf_worker_main(Datum main_arg)
 	BackgroundWorkerInitializeConnectionByOid(request->database, InvalidOid,
 											  BGWORKER_BYPASS_ALLOWCONN);
 	pf_worker_settings();
+	SetConfigOption("TimeZone", request->caller.timezone, PGC_SUSET, PGC_S_OVERRIDE);
 
 	my_header = worker.header;
 	pqsignal(SIGTERM, handle_terminate);

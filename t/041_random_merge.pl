@@ -19,6 +19,7 @@ $node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_worker
 $node->start;
 
 my @roles = map { "r$_" } 0 .. 5;
+my @crowd = map { "crowd$_" } 1 .. 150;
 my %privileges = (
 	table => [qw(SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER)],
 	column => [qw(SELECT INSERT UPDATE REFERENCES)],
@@ -215,7 +216,7 @@ sub compare
 	return $same;
 }
 
-$node->safe_psql('postgres', join('', map { "CREATE ROLE $_;" } @roles));
+$node->safe_psql('postgres', join('', map { "CREATE ROLE $_;" } @roles, @crowd));
 $node->safe_psql('postgres', "CREATE DATABASE $_") for ('frozen', 'control');
 $node->safe_psql('frozen', 'CREATE EXTENSION pg_freeze');
 
@@ -251,6 +252,8 @@ for my $round (1 .. $rounds)
 		push @setup, [ '', "SELECT lo_create($on)" ] if $kind{$name} eq 'large object';
 		push @setup, [ '', "ALTER $kind{$name} $on OWNER TO " . pick(@roles[ 0 .. 3 ]) ] if rand() < 0.8;
 	}
+	# an ACL that the journal has to toast
+	push @setup, [ '', 'GRANT SELECT ON ' . full('t0') . ' TO ' . join(', ', @crowd) ];
 	for my $type ('TABLES', 'SEQUENCES')
 	{
 		push @setup, [ '', "ALTER DEFAULT PRIVILEGES FOR ROLE r2 IN SCHEMA sa GRANT ALL ON $type TO " . join(', ', some(@roles[ 0 .. 2 ])) ];

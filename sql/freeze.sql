@@ -17,8 +17,11 @@ INSERT INTO app.owned VALUES (1, 'one');
 SET SESSION AUTHORIZATION regress_dba;
 CALL tools.keep();
 
--- What would happen; nothing happens.
-SELECT * FROM freeze_check('role', 'regress_app') ORDER BY item, kind, object;
+-- What would happen; nothing happens.  MAINTAIN is there from 17 on.
+SELECT item, kind, object, replace(detail, ', MAINTAIN', '') AS detail
+FROM freeze_check('role', 'regress_app') ORDER BY item, kind, object;
+SELECT object, (detail ~ 'MAINTAIN') = (current_setting('server_version_num')::int >= 170000) AS right_for_version
+FROM freeze_check('role', 'regress_app') WHERE object = 'table app.owned';
 SELECT * FROM tools.differences();
 
 -- A role, mode write; the NOTICE says how, until when and what leaks.

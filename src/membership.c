@@ -96,7 +96,7 @@ pf_memberships_scan(const PfTarget *target, PfMembershipFunc func, void *arg)
 
 	if (target->kind != PF_ROLE)
 		return;
-	rel = table_open(AuthMemRelationId, RowExclusiveLock);
+	rel = table_open(AuthMemRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_auth_members_member, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(target->oid));
 	scan = systable_beginscan(rel, AuthMemMemRoleIndexId, true, NULL, 1, &key);

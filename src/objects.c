@@ -192,7 +192,7 @@ static Relation
 catalog_relation(PfCatalogs *catalogs, int number)
 {
 	if (catalogs->rels[number] == NULL)
-		catalogs->rels[number] = table_open(catalog_info[number].classid, RowExclusiveLock);
+		catalogs->rels[number] = table_open(catalog_info[number].classid, AccessShareLock);
 	return catalogs->rels[number];
 }
 
@@ -617,6 +617,8 @@ pf_object_set_acl(PfCatalogs *catalogs, PfObject *object, const Acl *acl)
 	{
 		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(catalogs));
 
+		/* who only looks is no writer, for the drain of another freeze */
+		LockRelationOid(info->classid, RowExclusiveLock);
 		catalogs->indexes[number] = CatalogOpenIndexes(rel);
 		MemoryContextSwitchTo(old);
 	}

@@ -371,7 +371,11 @@ next_time(const PfFreeze *freeze)
 			return Max(freeze->retry_at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
 		case PF_FROZEN:
 		case PF_LOST:
-			return freeze->thaw_at ? freeze->thaw_at : remind_at(freeze);
+			if (freeze->thaw_at == 0)
+				return remind_at(freeze);
+			/* due: somebody works on it, or a thaw could not even begin */
+			return freeze->thaw_at > GetCurrentTimestamp() ? freeze->thaw_at :
+				TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
 		case PF_ENGAGING:
 		case PF_DRAINING:
 			/* being made by somebody, or undoing it failed */
@@ -394,6 +398,8 @@ forget_history(void)
 	spi = pf_spi_begin();
 	journal_execute("DELETE FROM @.freeze_journal WHERE state IN ('thawed', 'aborted')"
 					" AND ended_at < now() - make_interval(mins => $1)", 1, &type, &value, NULL, false);
+	journal_execute("DELETE FROM @.freeze_journal_gap g WHERE NOT EXISTS"
+					" (SELECT FROM @.freeze_journal j WHERE j.id = g.freeze_id)", 0, NULL, NULL, NULL, false);
 	pf_spi_end(spi);
 	CommitTransactionCommand();
 }

@@ -262,7 +262,9 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 	PfThaw	thaw = {
 		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.decide = true,.context = CurrentMemoryContext
 	};
+	ErrorData  *first = NULL;
 
+	/* one that fails doesn't keep the others frozen */
 	for (int i = 0; i < request->nids; i++)
 	{
 		ErrorData  *error;
@@ -270,9 +272,13 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 		pf_lock_freeze(request->ids[i]);
 		error = pf_try_thaw(request->ids[i], &thaw);
 		pf_unlock_freeze(request->ids[i]);
-		if (error)
-			ReThrowError(error);
+		if (first == NULL)
+			first = error;
+		if (error && reply->cancelled(reply))
+			break;
 	}
+	if (first)
+		ReThrowError(first);
 }
 
 /* See thaw.h. */

@@ -382,8 +382,11 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 	UNION ALL
 		SELECT DISTINCT 2, c.objid, format('INSERT INTO pg_catalog.pg_shdepend (dbid, classid, objid, objsubid, refclassid, refobjid, deptype)'
 			' SELECT %s, %s, %s, %s, %s, %s, ''a'' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_shdepend WHERE dbid = %1$s'
-			' AND classid = %2$s AND objid = %3$s AND objsubid = %4$s AND refclassid = %5$s AND refobjid = %6$s AND deptype = ''a'');',
-			CASE WHEN c.shared THEN 0 ELSE d.oid END, c.depend::oid, c.objid, c.objsubid, 'pg_authid'::regclass::oid, r.oid)
+			' AND classid = %2$s AND objid = %3$s AND objsubid = %4$s AND refclassid = %5$s AND refobjid = %6$s AND deptype = ''a'')'
+			' AND EXISTS (SELECT FROM pg_catalog.%7$s WHERE %8$s = %3$s%9$s AND %10$s::text = %11$L);',
+			CASE WHEN c.shared THEN 0 ELSE d.oid END, c.depend::oid, c.objid, c.objsubid, 'pg_authid'::regclass::oid, r.oid,
+			c.classid::regclass, c.oid_column, CASE WHEN c.oid_column = 'attrelid' THEN format(' AND attnum = %s', c.objsubid) ELSE '' END,
+			c.acl, @extschema@.freeze_acl(c.acl_before))
 		FROM change c, pg_database d, pg_authid r,
 			LATERAL regexp_matches(c.acl_before, '(\d+)=|/(\d+)', 'g') AS role
 		WHERE d.datname = current_database() AND r.oid = coalesce(role[1], role[2])::oid

@@ -17,6 +17,7 @@ our @EXPORT = qw(
   new_server sql try_sql privileges same_privileges make_application
   start_sql finish_sql wait_start open_session backends wait_until
   live unfinished start_again log_size
+  kill_backend journal recovered next_call
 );
 
 # A running server; conf => text is appended to its configuration.
@@ -274,6 +275,61 @@ sub start_again
 		$node->stop('fast', fail_ok => 1);
 	}
 	die 'the server does not start again';
+}
+
+# kill -9 of a server's process; returns when the postmaster has seen it.
+sub kill_backend
+{
+	my ($pid) = @_;
+
+	return 0 unless kill 'KILL', $pid;
+	usleep(1000) while -e "/proc/$pid";
+	return 1;
+}
+
+# What the journal says after a crash: what nobody has finished, changes that
+# are left of freezes that have ended, live freezes, whether they are in force
+# ("yes" or what came back), and the last freeze of a role.
+sub journal
+{
+	my ($node) = @_;
+	my %row;
+
+	@row{qw(unfinished orphans live force id state engaged end_reason)} = split /\|/, sql($node, q{
+SELECT (SELECT string_agg(id || ' ' || state, ', ') FROM freeze_journal WHERE state IN ('engaging', 'draining', 'thawing')),
+	(SELECT count(*) FROM freeze_journal_change c LEFT JOIN freeze_journal j ON j.id = c.freeze_id
+		WHERE c.outcome IS NULL AND (j.id IS NULL OR j.state IN ('thawed', 'aborted'))),
+	(SELECT string_agg(id::text, ',') FROM freeze_journal WHERE state NOT IN ('thawed', 'aborted')),
+	(SELECT string_agg(CASE WHEN in_force THEN 'yes' ELSE coalesce(came_back, 'unknown') END, ',') FROM freeze_status),
+	last.id, last.state, last.engaged_at IS NOT NULL, last.end_reason
+FROM (SELECT true) one LEFT JOIN
+	(SELECT * FROM freeze_journal WHERE target_kind = 'role' ORDER BY id DESC LIMIT 1) last ON true}), -1;
+	return \%row;
+}
+
+# Polls until nobody has to finish anything (and nothing is live, if asked for).
+sub recovered
+{
+	my ($node, $live_too) = @_;
+	my $end = time + 60;
+	my $journal;
+
+	do
+	{
+		usleep(50_000) if $journal;
+		$journal = journal($node);
+	} while (($journal->{unfinished} ne '' || ($live_too && $journal->{live} ne '')) && time < $end);
+	return $journal;
+}
+
+# Any call finishes what it finds; this one is about nothing else.
+sub next_call
+{
+	my ($node) = @_;
+	my $id = sql($node, q{SELECT freeze_schema('spare', strategy => 'revoke')});
+
+	sql($node, "SELECT thaw($id)");
+	return;
 }
 
 sub log_size

@@ -165,7 +165,7 @@ RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_cluster IS 'hold the cluster still (quiesce); no strategy that can is built yet';
 
 CREATE FUNCTION stop_role(role name, reason text)
-RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION stop_role IS 'stop a role now and keep it out; not built yet';
 
 CREATE FUNCTION freeze_check(
@@ -178,11 +178,11 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_check IS 'dry run: what a freeze would change, who is in its way, what leaks, who else is stopped';
 
 CREATE FUNCTION freeze_extend(id bigint, by interval)
-RETURNS timestamptz AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS timestamptz AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_extend IS 'set the deadline of a freeze to now plus the interval; 0 removes it';
 
 CREATE FUNCTION freeze_alter(id bigint, action text)
-RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_alter IS 'make those who wait get an error instead; no strategy that makes anybody wait is built yet';
 
 /* ---- thawing ---------------------------------------------------------- */
@@ -191,49 +191,49 @@ CREATE FUNCTION thaw(INOUT id bigint, require_held boolean DEFAULT false,
 	OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
-RETURNS SETOF record AS 'MODULE_PATHNAME', 'thaw' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'thaw' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw IS 'end a freeze and put back exactly what it took';
 
 CREATE FUNCTION thaw_label(label text, require_held boolean DEFAULT false,
 	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
-RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw_label IS 'end all live freezes with a label';
 
 CREATE FUNCTION thaw_role(role name, force boolean DEFAULT false, require_held boolean DEFAULT false,
 	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
-RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw_role IS 'end the live freeze of a role; with force all of them';
 
 CREATE FUNCTION thaw_schema(schema name, force boolean DEFAULT false, require_held boolean DEFAULT false,
 	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
-RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw_schema IS 'end the live freeze of a schema; with force all of them';
 
 CREATE FUNCTION thaw_database(database name DEFAULT current_database(), force boolean DEFAULT false, require_held boolean DEFAULT false,
 	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
-RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw_database IS 'end the live freeze of a database; with force all of them';
 
 CREATE FUNCTION thaw_cluster(force boolean DEFAULT false, require_held boolean DEFAULT false,
 	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
-RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw_cluster IS 'end the live freeze of the cluster; with force all of them';
 
 CREATE FUNCTION thaw_all(require_held boolean DEFAULT false,
 	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
-RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw_all IS 'end every live freeze that the caller may end';
 
 REVOKE ALL ON FUNCTION
@@ -413,10 +413,12 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 		SELECT 6, 0, 'COMMIT;')
 	SELECT statement.text FROM statement
 	WHERE EXISTS (SELECT FROM @extschema@.freeze_journal j
-		WHERE j.id = freeze_undo.id AND j.state NOT IN ('thawed', 'aborted'))
+		WHERE j.id = freeze_undo.id AND j.state NOT IN ('thawed', 'aborted')
+			AND j.system_identifier = (SELECT system_identifier FROM pg_control_system())
+			AND j.database_oid = (SELECT oid FROM pg_database WHERE datname = current_database()))
 	ORDER BY part, ord
 $$;
-COMMENT ON FUNCTION freeze_undo IS 'plain SQL that undoes a freeze without the library; nothing for an id that is not live';
+COMMENT ON FUNCTION freeze_undo IS 'plain SQL that undoes a freeze without the library; nothing for an id that is not live, or in a copy of the database';
 REVOKE ALL ON FUNCTION freeze_undo FROM PUBLIC;
 
 /* ---- the guard -------------------------------------------------------- */
@@ -435,5 +437,8 @@ CREATE EVENT TRIGGER pg_freeze_guard ON ddl_command_start
 	WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED', 'ALTER EXTENSION')
 	EXECUTE FUNCTION freeze_guard();
 CREATE EVENT TRIGGER pg_freeze_witness ON ddl_command_end
-	WHEN TAG IN ('GRANT', 'REVOKE')
+	WHEN TAG IN ('GRANT', 'REVOKE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER SEQUENCE', 'ALTER VIEW',
+		'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE', 'ALTER SCHEMA', 'ALTER FUNCTION', 'ALTER PROCEDURE',
+		'ALTER ROUTINE', 'ALTER AGGREGATE', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER LANGUAGE', 'ALTER LARGE OBJECT',
+		'ALTER SERVER', 'ALTER FOREIGN DATA WRAPPER')
 	EXECUTE FUNCTION freeze_witness();

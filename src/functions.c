@@ -83,6 +83,20 @@ bad_argument(const char *name, const char *value, const char *hint)
 			 errhint("%s", hint)));
 }
 
+/* Raises 22023 for an argument that must not be NULL. */
+static void
+check_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		bad_argument(name, NULL, "It must not be NULL.");
+}
+
+static bool
+flag_argument(FunctionCallInfo fcinfo, int n)
+{
+	return !PG_ARGISNULL(n) && PG_GETARG_BOOL(n);
+}
+
 /* An interval in microseconds from now; raises 22023 for what is no span of time. */
 static int64
 span_argument(const char *name, Interval *interval)
@@ -340,6 +354,7 @@ not_built(const char *what, const char *hint)
 Datum
 stop_role(PG_FUNCTION_ARGS)
 {
+	check_argument(fcinfo, 0, "role");
 	not_built("stop_role", psprintf("What there is: SELECT freeze_role(%s, mode => 'all', strategy => 'revoke', on_drain_timeout => 'terminate');",
 									quote_literal_cstr(NameStr(*PG_GETARG_NAME(0)))));
 	PG_RETURN_NULL();
@@ -455,7 +470,11 @@ freeze_check(PG_FUNCTION_ARGS)
 static bool
 may_end(const PfFreeze *freeze)
 {
-	return superuser() || freeze->owner == GetUserId();
+	if (superuser())
+		return true;
+	/* OIDs of another cluster's roles say nothing here */
+	return freeze->same_cluster ? freeze->owner == GetUserId() :
+		strcmp(freeze->owner_name, GetUserNameFromId(GetUserId(), false)) == 0;
 }
 
 static void
@@ -467,19 +486,6 @@ check_may_end(const PfFreeze *freeze)
 				 errmsg("freeze " INT64_FORMAT " is not yours", freeze->id),
 				 errdetail("It was made by %s.", quote_identifier(freeze->owner_name)),
 				 errhint("A superuser, or whoever made it, may do that.")));
-}
-
-static PfFreeze *
-existing_freeze(int64 id)
-{
-	PfFreeze   *freeze = journal_read(id);
-
-	if (freeze == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no freeze " INT64_FORMAT " in this database", id),
-				 errhint("freeze_status lists what is frozen here, freeze_history what was. A freeze is known where it was made.")));
-	return freeze;
 }
 
 /* "3 by joe until 12:00; 5 by ann without a deadline" */
@@ -525,6 +531,12 @@ thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
 	elsewhere = pf_worker_call(request, size, &reply, true);
 	if (!elsewhere)
 	{
+		if (XactReadOnly || IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+					 errmsg("no background worker is free, and this transaction cannot thaw by itself"),
+					 errdetail("It is read-only or not READ COMMITTED."),
+					 errhint("Thaw in a READ COMMITTED, READ WRITE transaction, or raise max_worker_processes.")));
 		ereport(WARNING,
 				(errmsg("no background worker is free: the thaw takes effect when this transaction commits"),
 				 errhint("Raise max_worker_processes; a restart is needed.")));
@@ -544,10 +556,11 @@ thaw(PG_FUNCTION_ARGS)
 	PfFreeze   *freeze;
 
 	check_server();
-	freeze = existing_freeze(PG_GETARG_INT64(0));
+	check_argument(fcinfo, 0, "id");
+	freeze = journal_read_existing(PG_GETARG_INT64(0));
 	check_may_end(freeze);
 	pf_check_in_hold(freeze);
-	return thaw_list(fcinfo, list_make1(freeze), PG_GETARG_BOOL(1));
+	return thaw_list(fcinfo, list_make1(freeze), flag_argument(fcinfo, 1));
 }
 
 static List *
@@ -570,13 +583,14 @@ thaw_label(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	check_server();
+	check_argument(fcinfo, 0, "label");
 	freezes = read_freezes(journal_ids("label = $1 AND state NOT IN ('thawed', 'aborted')", 1, &type, &label));
 	if (freezes == NIL)
 	{
 		List	   *over = journal_ids("label = $1", 1, &type, &label);
 
 		if (over != NIL)
-			pf_check_in_hold(existing_freeze(*(int64 *) llast(over)));
+			pf_check_in_hold(journal_read_existing(*(int64 *) llast(over)));
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("there is no freeze with label %s in this database", quote_literal_cstr(TextDatumGetCString(label))),
@@ -584,7 +598,7 @@ thaw_label(PG_FUNCTION_ARGS)
 	}
 	foreach(cell, freezes)
 		check_may_end(lfirst(cell));
-	return thaw_list(fcinfo, freezes, PG_GETARG_BOOL(1));
+	return thaw_list(fcinfo, freezes, flag_argument(fcinfo, 1));
 }
 
 /* By the name of the target: the one freeze that is live, or with force all. */
@@ -594,7 +608,7 @@ thaw_named(FunctionCallInfo fcinfo, PfKind kind)
 	static const char *const of_target = "target_kind = $1 AND (target_oid = $2 OR target_name = $3)";
 	int			first = kind == PF_CLUSTER ? 0 : 1;
 	PfTarget	target = {.kind = kind};
-	bool		force = PG_GETARG_BOOL(first);
+	bool		force = flag_argument(fcinfo, first);
 	Oid			types[3] = {TEXTOID, OIDOID, TEXTOID};
 	Datum		values[3];
 	List	   *freezes;
@@ -602,7 +616,10 @@ thaw_named(FunctionCallInfo fcinfo, PfKind kind)
 
 	check_server();
 	if (kind != PF_CLUSTER)
+	{
+		check_argument(fcinfo, 0, pf_kind_name(kind));
 		target.name = *PG_GETARG_NAME(0);
+	}
 	values[0] = CStringGetTextDatum(pf_kind_name(kind));
 	values[1] = ObjectIdGetDatum(pf_target_oid(&target, true));
 	values[2] = CStringGetTextDatum(NameStr(target.name));
@@ -610,7 +627,7 @@ thaw_named(FunctionCallInfo fcinfo, PfKind kind)
 	if (freezes == NIL)
 	{
 		List	   *over = journal_ids(of_target, 3, types, values);
-		PfFreeze   *last = over ? existing_freeze(*(int64 *) llast(over)) : NULL;
+		PfFreeze   *last = over ? journal_read_existing(*(int64 *) llast(over)) : NULL;
 
 		if (last == NULL)
 			pf_target_resolve(&target);
@@ -629,7 +646,7 @@ thaw_named(FunctionCallInfo fcinfo, PfKind kind)
 				 errmsg("%s has %d live freezes", pf_target_text(&target), list_length(freezes)),
 				 errdetail("%s.", list_freezes(freezes)),
 				 errhint("Thaw one with thaw(id), or all of them with force => true.")));
-	return thaw_list(fcinfo, freezes, PG_GETARG_BOOL(first + 1));
+	return thaw_list(fcinfo, freezes, flag_argument(fcinfo, first + 1));
 }
 
 Datum
@@ -666,7 +683,7 @@ thaw_all(PG_FUNCTION_ARGS)
 	foreach(cell, read_freezes(journal_ids("state IN ('frozen', 'lost', 'thawing')", 0, NULL, NULL)))
 		if (may_end(lfirst(cell)))
 			mine = lappend(mine, lfirst(cell));
-	return thaw_list(fcinfo, mine, PG_GETARG_BOOL(0));
+	return thaw_list(fcinfo, mine, flag_argument(fcinfo, 0));
 }
 
 Datum
@@ -679,7 +696,9 @@ freeze_extend(PG_FUNCTION_ARGS)
 	PfFreeze   *freeze;
 
 	check_server();
-	freeze = existing_freeze(PG_GETARG_INT64(0));
+	check_argument(fcinfo, 0, "id");
+	check_argument(fcinfo, 1, "by");
+	freeze = journal_read_existing(PG_GETARG_INT64(0));
 	check_may_end(freeze);
 	pf_check_in_hold(freeze);
 	request->action = PF_EXTEND;
@@ -701,7 +720,7 @@ freeze_extend(PG_FUNCTION_ARGS)
 Datum
 freeze_in_force(PG_FUNCTION_ARGS)
 {
-	PfFreeze   *freeze = existing_freeze(PG_GETARG_INT64(0));
+	PfFreeze   *freeze = journal_read_existing(PG_GETARG_INT64(0));
 	int64		checked;
 
 	PG_RETURN_BOOL((freeze->state == PF_FROZEN || freeze->state == PF_LOST) && !freeze->is_copy &&
@@ -719,7 +738,7 @@ Datum
 freeze_in_flight(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	PfFreeze   *freeze = existing_freeze(PG_GETARG_INT64(0));
+	PfFreeze   *freeze = journal_read_existing(PG_GETARG_INT64(0));
 	bool		see_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 	ListCell   *cell;
 

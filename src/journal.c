@@ -432,6 +432,20 @@ journal_also_stops(int64 id)
 	return text;
 }
 
+/* The same, but raises 22023 where there is no such freeze. */
+PfFreeze *
+journal_read_existing(int64 id)
+{
+	PfFreeze   *freeze = journal_read(id);
+
+	if (freeze == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no freeze " INT64_FORMAT " in this database", id),
+				 errhint("freeze_status lists what is frozen here, freeze_history what was. A freeze is known where it was made.")));
+	return freeze;
+}
+
 /* The ids (List of int64 *) of the freezes for which an SQL condition holds, oldest first. */
 List *
 journal_ids(const char *condition, int nargs, Oid *types, Datum *values)

@@ -70,6 +70,7 @@ extern void journal_execute(const char *sql, int nargs, Oid *types, Datum *value
 							const char *nulls, bool read_only);
 extern int64 journal_begin(const PfRequest *request, List *leaks, List *also_stops);
 extern PfFreeze *journal_read(int64 id);
+extern PfFreeze *journal_read_existing(int64 id);
 extern List *journal_ids(const char *condition, int nargs, Oid *types, Datum *values);
 extern List *journal_live_others(int64 id);
 extern bool journal_lock(int64 id, bool wait);

@@ -246,6 +246,13 @@ static const char large_object_sql[] =
 "		WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = $1"
 "			AND d.classid = 'pg_largeobject'::regclass AND d.dbid = " HERE ")";
 
+static const char any_large_object_sql[] =
+"SELECT false, 'a transaction that opened a large object for writing before the freeze can go on writing to it'"
+" WHERE EXISTS (SELECT FROM pg_largeobject_metadata)"
+"	AND EXISTS (SELECT FROM pg_stat_activity s JOIN pg_roles r ON r.oid = s.usesysid"
+"		WHERE NOT r.rolsuper AND s.datname = current_database() AND s.xact_start IS NOT NULL"
+"			AND s.backend_type = 'client backend' AND s.pid <> pg_backend_pid())";
+
 static const Question role_leaks[] = {
 	{"public", public_sql},
 	{"member", member_sql},
@@ -323,6 +330,7 @@ static const Question database_leaks[] = {
 	{"owner", database_owner_sql},
 	{"predefined", predefined_members_sql},
 	{"definer", superuser_definer_sql},
+	{"large_object", any_large_object_sql},
 	{NULL, NULL}
 };
 

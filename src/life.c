@@ -326,11 +326,11 @@ remind_at(const PfFreeze *freeze)
 
 /* Does what is due for a freeze whose work lock is held, and lets go of it. */
 static ErrorData *
-attend_locked(PfFreeze *freeze)
+attend_locked(PfFreeze *freeze, bool impatient)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ErrorData  *error = NULL;
-	PfThaw	thaw = {.context = CurrentMemoryContext};
+	PfThaw		thaw = {.context = CurrentMemoryContext,.impatient = impatient};
 
 	switch (freeze->state)
 	{
@@ -397,7 +397,7 @@ forget_history(void)
 	pf_begin();
 	spi = pf_spi_begin();
 	journal_execute("DELETE FROM @.freeze_journal WHERE state IN ('thawed', 'aborted')"
-					" AND ended_at < now() - make_interval(mins => $1)", 1, &type, &value, NULL, false);
+					" AND ended_at < now() - make_interval(mins => greatest($1, 1))", 1, &type, &value, NULL, false);
 	journal_execute("DELETE FROM @.freeze_journal_gap g WHERE NOT EXISTS"
 					" (SELECT FROM @.freeze_journal j WHERE j.id = g.freeze_id)", 0, NULL, NULL, NULL, false);
 	pf_spi_end(spi);
@@ -413,7 +413,10 @@ is_asked_for(int64 id, const PfRequest *request)
 	return false;
 }
 
-/* pf_life_attend(), but leaves alone the freezes that a request is about. */
+/*
+ * pf_life_attend(), but for a request: leaves alone the freezes that it is
+ * about, and does not keep it waiting for a thaw that meets an obstacle.
+ */
 static TimestampTz
 attend(const PfRequest *request)
 {
@@ -437,7 +440,7 @@ attend(const PfRequest *request)
 
 		if (!is_asked_for(id, request) && pf_lock_freeze_nowait(id))
 		{
-			ErrorData  *error = attend_locked(pf_read_freeze(id));
+			ErrorData  *error = attend_locked(pf_read_freeze(id), request != NULL);
 
 			if (error)
 				ereport(LOG,
@@ -466,20 +469,22 @@ pf_life_attend(void)
 void
 pf_life_run(const PfRequest *request, PfReply *reply)
 {
-	TimestampTz next = attend(request);
+	TimestampTz next = 0;
 
 	switch (request->action)
 	{
 		case PF_FREEZE:
+			next = attend(request);
 			run_freeze(request, reply);
 			break;
 		case PF_THAW:
 			pf_run_thaw(request, reply);
 			pf_scheduler_look();
+			next = attend(request);
 			break;
 		case PF_EXTEND:
 			pf_run_extend(request, reply);
-			next = pf_life_attend();
+			next = attend(request);
 			break;
 	}
 	if (next != 0)

@@ -25,12 +25,14 @@
 #define FIRST_PAUSE 20			/* ms between two tries at a busy catalog */
 #define LAST_PAUSE 500
 
-/* Begins a transaction whose now() is now. */
+/* Begins a transaction whose now() is now and in which no lock is waited for for long. */
 void
 pf_begin(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	(void) set_config_option("lock_timeout", "2s", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /* "1 object", "3 objects". */
@@ -149,11 +151,9 @@ pf_read_freeze(int64 id)
 
 	pf_begin();
 	MemoryContextSwitchTo(context);
-	freeze = journal_read(id);
+	freeze = journal_read_existing(id);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-	if (freeze == NULL)
-		elog(ERROR, "freeze " INT64_FORMAT " has gone from the journal", id);
 	return freeze;
 }
 

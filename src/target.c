@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_database.h"
@@ -87,11 +88,18 @@ pf_target_oid(const PfTarget *target, bool missing_ok)
 	return InvalidOid;
 }
 
-/* Sets the OID of a target by its name; raises as pf_target_oid() does. */
+/*
+ * Sets the OID of a target by its name; raises as pf_target_oid() does, and
+ * 22023 for a schema of the system.
+ */
 void
 pf_target_resolve(PfTarget *target)
 {
 	target->oid = pf_target_oid(target, false);
+	if (target->kind == PF_SCHEMA && target->oid < FirstNormalObjectId && target->oid != PG_PUBLIC_NAMESPACE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schema %s belongs to the system and cannot be frozen", quote_identifier(NameStr(target->name)))));
 }
 
 /*
@@ -109,14 +117,23 @@ pf_target_check_permission(const PfTarget *target)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only a superuser may freeze a superuser"),
 				 errdetail("Role %s is a superuser.", quote_identifier(NameStr(target->name)))));
-	if (target->kind == PF_ROLE && is_member_of_role(GetUserId(), target->oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("you would freeze yourself"),
-				 errdetail("Role %s is a member of role %s.",
-						   quote_identifier(GetUserNameFromId(GetUserId(), false)),
-						   quote_identifier(NameStr(target->name))),
-				 errhint("Ask a superuser, or somebody who is not a member of that role.")));
+	if (target->kind == PF_ROLE)
+	{
+		/* by SET ROLE too */
+		Oid			roles[] = {GetUserId(), GetSessionUserId()};
+
+		for (int i = 0; i < (int) lengthof(roles); i++)
+			if (is_member_of_role_nosuper(roles[i], target->oid))
+				ereport(ERROR,
+						(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						 errmsg("you would freeze yourself"),
+						 roles[i] == target->oid ?
+						 errdetail("You are role %s.", quote_identifier(NameStr(target->name))) :
+						 errdetail("Role %s is a member of role %s.",
+								   quote_identifier(GetUserNameFromId(roles[i], false)),
+								   quote_identifier(NameStr(target->name))),
+						 errhint("Ask a superuser, or somebody who is not a member of that role.")));
+	}
 	if (target->kind != PF_ROLE && target->mode == PF_ALL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -32,7 +32,7 @@
 static void
 step_thawing(PfFreeze *freeze, void *arg)
 {
-	PfThaw   *thaw = arg;
+	PfThaw	   *thaw = arg;
 
 	journal_transition(freeze, PF_THAWING, thaw->why);
 	if (thaw->decide && !thaw->reply->decide(thaw->reply))
@@ -107,7 +107,7 @@ tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
 static void
 step_thawed(PfFreeze *freeze, void *arg)
 {
-	PfThaw   *thaw = arg;
+	PfThaw	   *thaw = arg;
 	PfRestore	restore = {0};
 	XLogRecPtr	lsn = pf_wal_end();
 	char	   *lost_reason;
@@ -198,7 +198,7 @@ thaw_locked(PfFreeze *freeze, PfThaw *thaw)
 		thaw->decide = false;
 	}
 	PF_INJECTION_POINT("pg-freeze-thawing");
-	pf_run_step(freeze, step_thawed, thaw, PF_PATIENCE);
+	pf_run_step(freeze, step_thawed, thaw, thaw->impatient ? 0 : PF_PATIENCE);
 	PF_INJECTION_POINT("pg-freeze-thawed");
 	if (thaw->reply)
 	{
@@ -259,7 +259,7 @@ pf_try_thaw(int64 id, PfThaw *thaw)
 void
 pf_run_thaw(const PfRequest *request, PfReply *reply)
 {
-	PfThaw	thaw = {
+	PfThaw		thaw = {
 		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.decide = true,.context = CurrentMemoryContext
 	};
 	ErrorData  *first = NULL;
@@ -285,7 +285,7 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 void
 pf_thaw_here(const PfRequest *request, PfReply *reply)
 {
-	PfThaw	thaw = {
+	PfThaw		thaw = {
 		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.context = CurrentMemoryContext
 	};
 
@@ -294,7 +294,7 @@ pf_thaw_here(const PfRequest *request, PfReply *reply)
 		PfFreeze   *freeze;
 
 		journal_lock_for_transaction(request->ids[i]);
-		freeze = journal_read(request->ids[i]);
+		freeze = journal_read_existing(request->ids[i]);
 		pf_check_in_hold(freeze);
 		step_thawed(freeze, &thaw);
 		tell_thawed(freeze, &thaw);

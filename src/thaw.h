@@ -16,6 +16,7 @@ typedef struct PfThaw
 	const char *why;			/* "thawed by joe", "thawed on schedule" */
 	PfReply    *reply;			/* NULL: nobody listens */
 	bool		decide;			/* ask the caller before it begins */
+	bool		impatient;		/* others wait behind this one: one try */
 	MemoryContext context;		/* of the row */
 	PfRestore	restore;		/* what came of it */
 	char	   *row[12];

@@ -15,6 +15,10 @@
  * GRANT of something back to the target ends the hold: it is noted in the
  * journal, because a later REVOKE would leave no trace of it.
  *
+ * ALTER ... OWNER puts the new owner into the old one's place in an ACL, and
+ * merges where both are there; it does so in the journaled ones at once, for
+ * the last owner alone does not tell.
+ *
  * No event trigger fires for databases, tablespaces, parameters and role
  * memberships; default privileges do not say what was changed.
  *
@@ -26,6 +30,7 @@
 #include "access/sysattr.h"
 #include "access/xact.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
@@ -309,12 +314,45 @@ witness_grant(Witness *witness)
 	}
 }
 
+/* Whether a command gives objects another owner. */
+static bool
+changes_owner(Node *command)
+{
+	ListCell   *cell;
+
+	if (IsA(command, AlterOwnerStmt))
+		return true;
+	if (IsA(command, AlterTableStmt))
+		foreach(cell, ((AlterTableStmt *) command)->cmds)
+			if (((AlterTableCmd *) lfirst(cell))->subtype == AT_ChangeOwner)
+				return true;
+	return false;
+}
+
+/* Gives a journaled change the owner that its object has now. */
+static void
+follow_owner(PfChange *change, void *arg)
+{
+	Witness    *witness = arg;
+	PfObject	object;
+
+	if (change->classid == AuthMemRelationId ||
+		!pf_object_fetch(witness->catalogs, change->classid, change->objid, change->objsubid, &object) ||
+		object.owner == change->owner)
+		return;
+	pf_change_follow_owner(change, object.owner);
+	journal_change_replace(witness->changes, change, change->before, change->after);
+}
+
 Datum
 freeze_witness(PG_FUNCTION_ARGS)
 {
 	Witness		witness = {0};
+	bool		owners;
+	bool		privileges;
 	List	   *grants = NIL;
 	MemoryContext context = CurrentMemoryContext;
+	Node	   *command;
 	PfSpi		spi;
 	ListCell   *cell;
 
@@ -322,6 +360,11 @@ freeze_witness(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not fired by event trigger manager")));
+	command = ((EventTriggerData *) fcinfo->context)->parsetree;
+	owners = changes_owner(command);
+	privileges = IsA(command, GrantStmt) || IsA(command, CreateSchemaStmt);
+	if (!owners && !privileges)
+		PG_RETURN_NULL();
 	foreach(cell, journal_live_others(0))
 		if (((PfFreeze *) lfirst(cell))->strategy == &pf_revoke && !((PfFreeze *) lfirst(cell))->is_copy)
 			witness.live = lappend(witness.live, lfirst(cell));
@@ -333,18 +376,21 @@ freeze_witness(PG_FUNCTION_ARGS)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
-		CollectedCommand *command = (CollectedCommand *)
+		CollectedCommand *collected = (CollectedCommand *)
 			DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 		MemoryContext old = MemoryContextSwitchTo(context);
 
-		if (command->type == SCT_Grant)
-			grants = lappend(grants, command->d.grant.istmt);
+		if (collected->type == SCT_Grant)
+			grants = lappend(grants, collected->d.grant.istmt);
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);
 
 	witness.catalogs = pf_catalogs_open();
 	witness.changes = journal_changes_open();
+	if (owners)
+		foreach(cell, witness.live)
+			journal_changes_scan(witness.changes, ((PfFreeze *) lfirst(cell))->id, follow_owner, &witness);
 	foreach(cell, grants)
 	{
 		witness.grant = lfirst(cell);

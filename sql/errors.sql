@@ -173,6 +173,16 @@ SET pg_freeze.thaw_after = '1h';
 SELECT freeze_role('regress_app') AS id \gset
 SELECT thaw_at - since BETWEEN '59 min' AND '61 min' FROM freeze_status;
 SELECT count(*) FROM thaw(:id);
+-- NULL is no id and no name.
+SELECT tools.try($$SELECT * FROM thaw(NULL)$$);
+SELECT tools.try($$SELECT * FROM thaw_role(NULL)$$);
+SELECT tools.try($$SELECT * FROM thaw_label(NULL)$$);
+SELECT tools.try($$SELECT freeze_extend(NULL, '1 h')$$);
+-- The system's schemas.
+SELECT tools.try($$SELECT freeze_schema('pg_catalog')$$);
+SELECT tools.try($$SELECT freeze_schema('information_schema')$$);
+-- A statement that writes cannot freeze: its own row would come after "frozen".
+SELECT tools.try($$INSERT INTO public.own SELECT freeze_role('regress_app')$$);
 
 \pset format aligned
 \pset tuples_only off

@@ -41,6 +41,7 @@ CALL tools.make('revoke others', 'regress_app', 'GRANT INSERT ON %T TO regress_o
 CALL tools.make('column grant', 'regress_dba', 'GRANT INSERT ON %T TO regress_app');
 CALL tools.make('column revoke', 'regress_dba', 'GRANT UPDATE (a, b) ON %T TO regress_app');
 CALL tools.make('column by table', 'regress_dba', 'GRANT UPDATE ON %T TO regress_app; GRANT UPDATE (b) ON %T TO regress_app');
+CALL tools.make('owner and back', 'regress_other', 'GRANT SELECT, INSERT ON %T TO regress_app');
 CALL tools.make('chain', 'regress_dba', 'GRANT INSERT ON %T TO regress_app WITH GRANT OPTION');
 CALL tools.make('chain revoked', 'regress_dba', 'GRANT INSERT ON %T TO regress_app WITH GRANT OPTION');
 SET SESSION AUTHORIZATION regress_app;
@@ -84,6 +85,8 @@ REVOKE INSERT ON app."chain revoked" FROM regress_app CASCADE;
 ALTER TABLE app."owner away" OWNER TO regress_heir;
 ALTER TABLE app."owner away, acl" OWNER TO regress_heir;
 ALTER TABLE app."owner to role" OWNER TO regress_app;
+ALTER TABLE app."owner and back" OWNER TO regress_app;
+ALTER TABLE app."owner and back" OWNER TO regress_other;
 DROP TABLE app."dropped";
 DROP TABLE app."made again";
 CREATE TABLE app."made again" (a int);

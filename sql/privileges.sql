@@ -158,6 +158,13 @@ SELECT tools.try($$SELECT freeze_role('regress_app', thaw_after => '11 minutes')
 SELECT freeze_role('regress_app', thaw_after => '10 minutes');
 SELECT tools.try($$SELECT freeze_extend(4, '11 minutes')$$);
 SELECT tools.try($$SELECT freeze_extend(4, '0')$$);
+-- Nobody freezes himself by another role.
+RESET SESSION AUTHORIZATION;
+GRANT EXECUTE ON FUNCTION freeze_role TO regress_team;
+SET SESSION AUTHORIZATION regress_oncall;
+SET ROLE regress_team;
+SELECT tools.try($$SELECT freeze_role('regress_oncall', mode => 'all', thaw_after => '1 minute')$$);
+RESET ROLE;
 SELECT freeze_extend(4, '5 minutes') > now() AS extended;
 SELECT id, skipped FROM thaw(4);
 SET SESSION AUTHORIZATION regress_dba;

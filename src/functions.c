@@ -156,7 +156,7 @@ check_not_writing(void)
 	PfSpi		spi = pf_spi_begin();
 
 	journal_execute("SELECT quote_ident(relname) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
-					" WHERE l.pid = pg_backend_pid() AND l.mode <> 'AccessShareLock' AND c.oid >= 16384"
+					" WHERE l.pid = pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'SIReadLock') AND c.oid >= 16384"
 					" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 					" AND c.relpersistence <> 't' LIMIT 1", 0, NULL, NULL, NULL, true);
 	if (SPI_processed > 0)
@@ -597,7 +597,10 @@ thaw_label(PG_FUNCTION_ARGS)
 				 errhint("freeze_status lists what is frozen here. A freeze is known where it was made.")));
 	}
 	foreach(cell, freezes)
+	{
 		check_may_end(lfirst(cell));
+		pf_check_in_hold(lfirst(cell));
+	}
 	return thaw_list(fcinfo, freezes, flag_argument(fcinfo, 1));
 }
 
@@ -646,6 +649,8 @@ thaw_named(FunctionCallInfo fcinfo, PfKind kind)
 				 errmsg("%s has %d live freezes", pf_target_text(&target), list_length(freezes)),
 				 errdetail("%s.", list_freezes(freezes)),
 				 errhint("Thaw one with thaw(id), or all of them with force => true.")));
+	foreach(cell, freezes)
+		pf_check_in_hold(lfirst(cell));
 	return thaw_list(fcinfo, freezes, flag_argument(fcinfo, first + 1));
 }
 

@@ -129,7 +129,7 @@ undo(PfFreeze *freeze, const char *why)
 		MemoryContextSwitchTo(context);
 		EmitErrorReport();
 		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		pf_abort();
 		ereport(LOG,
 				(errmsg("pg_freeze: freeze " INT64_FORMAT " could not be undone yet", freeze->id)));
 		pf_unlock_freeze(freeze->id);
@@ -199,9 +199,8 @@ step_frozen(PfFreeze *freeze, void *arg)
 
 /* The one line that says how, until when and what leaks. */
 static void
-tell_frozen(PfFreeze *freeze, const PfRequest *request, PfReply *reply)
+tell_frozen(PfFreeze *freeze, const char *id, const PfRequest *request, PfReply *reply)
 {
-	char	   *id = psprintf(INT64_FORMAT, freeze->id);
 	StringInfoData text;
 	char	   *also_stops;
 
@@ -219,7 +218,6 @@ tell_frozen(PfFreeze *freeze, const PfRequest *request, PfReply *reply)
 	if (also_stops[0])
 		appendStringInfo(&text, "; also stops: %s", also_stops);
 	reply->notice(reply, NOTICE, pf_one_line(text.data), NULL, NULL);
-	reply->row(reply, 1, &id);
 	CommitTransactionCommand();
 }
 
@@ -240,11 +238,14 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 		int64		hold = request->options.thaw_after ? request->options.thaw_after :
 			(int64) pf_guc_remind_after * USECS_PER_SEC;
 		bool		again = true;
+		TimestampTz attend_at = GetCurrentTimestamp() + hold;
+		char	   *id;
 
 		freeze = begin_freeze(request);
+		id = psprintf(INT64_FORMAT, freeze->id);
 		PF_INJECTION_POINT("pg-freeze-journaled");
 		/* from here on somebody is there to clean up behind a crash */
-		pf_scheduler_wake(GetCurrentTimestamp() + hold);
+		pf_scheduler_wake(attend_at);
 		pf_run_step(freeze, step_engage, NULL, request->options.drain_timeout);
 		PF_INJECTION_POINT("pg-freeze-engaged");
 		for (int i = 0; again && i < MAX_DRAINS; i++)
@@ -264,20 +265,28 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 		PF_INJECTION_POINT("pg-freeze-drained");
 		pf_run_step(freeze, step_frozen, &frozen, 0);
 		done = true;
+		/* the caller gets the id, whatever comes now */
+		reply->row(reply, 1, &id);
 		PF_INJECTION_POINT("pg-freeze-frozen");
 		pf_unlock_freeze(freeze->id);
-		tell_frozen(freeze, request, reply);
+		/* the scheduler looked while this was going on, and left it alone */
+		if (freeze->thaw_at && GetCurrentTimestamp() >= attend_at)
+			pf_call_scheduler(freeze->thaw_at);
+		tell_frozen(freeze, id, request, reply);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
 		*error = CopyErrorData();
 		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		pf_abort();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 
+	if (done && *error)
+		reply->notice(reply, WARNING,
+					  psprintf("the freeze is in force, but something failed after that: %s", (*error)->message), NULL, NULL);
 	if (done || freeze == NULL)
 		return done;
 	pf_worker_ignore_cancel(true);

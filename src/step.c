@@ -15,7 +15,9 @@
 #include "miscadmin.h"
 #include "scheduler.h"
 #include "step.h"
+#include "storage/condition_variable.h"
 #include "storage/latch.h"
+#include "storage/lwlock.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -40,6 +42,18 @@ char *
 pf_objects(int64 count)
 {
 	return psprintf(INT64_FORMAT " %s", count, count == 1 ? "object" : "objects");
+}
+
+/*
+ * Cleans up after an error.  Where it came outside a transaction the server's
+ * abort does nothing, and the first two are left.
+ */
+void
+pf_abort(void)
+{
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	AbortOutOfAnyTransaction();
 }
 
 /* Lines in one, with "; " between them. */
@@ -213,7 +227,7 @@ pf_call_scheduler(TimestampTz at)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		pf_abort();
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("pg_freeze: nobody looks after live freezes of this database until the next call: %s", error->message),

@@ -247,7 +247,7 @@ pf_try_thaw(int64 id, PfThaw *thaw)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		pf_abort();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

@@ -42,6 +42,7 @@
 
 #include "scheduler.h"
 #include "segment.h"
+#include "step.h"
 #include "worker.h"
 
 /* This side's ends of what is shared. */
@@ -323,7 +324,7 @@ run_request(PfRequest *request, PfWorker *worker)
 		error = CopyErrorData();
 		FlushErrorState();
 		pf_worker_ignore_cancel(true);
-		AbortOutOfAnyTransaction();
+		pf_abort();
 		MemoryContextSwitchTo(TopMemoryContext);
 		send_error(worker, error);
 	}

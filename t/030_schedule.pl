@@ -41,6 +41,17 @@ is(state_of($id), 'frozen', 'frozen until its time');
 wait_thawed($id);
 on_time($id, 'a freeze');
 
+# Making it takes longer than it is to last: the scheduler looks in the middle.
+my $writer = open_session($node, user => 'app');
+$writer->query_safe('BEGIN; INSERT INTO app.writes (who) VALUES (0);');
+my $call = start_sql($node, q{SELECT freeze_role('app', strategy => 'revoke', thaw_after => '10 ms', drain_timeout => '1 min');});
+wait_until($node, q{SELECT EXISTS (SELECT FROM freeze_journal WHERE state = 'draining' AND engaged_at < clock_timestamp() - interval '1 s')});
+$writer->query_safe('COMMIT;');
+$writer->quit;
+$id = (finish_sql($call))[1];
+wait_thawed($id);
+on_time($id, 'a freeze whose drain took longer than its hold');
+
 # Several at once: each at its own time, by one process.
 my $early = freeze('agent', '1 hour');
 my $late = freeze('app', '2 s');

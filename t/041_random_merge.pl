@@ -161,7 +161,8 @@ sub run_all
 	{
 		my ($role, $text) = @$s;
 		$sql .= "SET ROLE $role;\n" if $role;
-		$sql .= join('', map { "$_;\n\\echo :SQLSTATE\n" } split(/; /, $text));
+		# which of several objects fails first depends on their order in the catalog
+		$sql .= join('', map { "$_;\n\\echo " . (/ALL \w+ IN SCHEMA/ ? ':ERROR' : ':SQLSTATE') . "\n" } split(/; /, $text));
 		$sql .= "RESET ROLE;\n" if $role;
 	}
 	my ($out, $err);

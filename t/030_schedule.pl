@@ -10,7 +10,7 @@ use PgFreezeTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('main', conf => "pg_freeze.remind_after = 10s\n");
+my $node = new_server('main', conf => "pg_freeze.remind_after = 1h\n");
 make_application($node, tables => 10);
 my $before = privileges($node);
 my $scheduler = qr/pg_freeze scheduler/;
@@ -82,7 +82,15 @@ SKIP:
 	my $connected = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_freeze scheduler' AND datname IS NOT NULL};
 	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
 	my @pids;
-	do { select(undef, undef, undef, 0.1) } while (((sql($node, $connected) ne '0') || (@pids = backends($node, $scheduler)) != 1) && time < $end);
+	my ($last, $same) = ('', 0);
+	while ($same < 5 && time < $end)
+	{
+		select(undef, undef, undef, 0.1);
+		@pids = backends($node, $scheduler);
+		my $now = sql($node, $connected) eq '0' && @pids == 1 ? $pids[0] : '';
+		$same = $now && $now eq $last ? $same + 1 : 0;
+		$last = $now;
+	}
 	is(scalar @pids, 1, 'one scheduler for four live freezes');
 	is(sql($node, $connected), '0', 'and it is connected to no database');
 
@@ -98,6 +106,10 @@ SKIP:
 }
 
 # --- the scheduler dies ---------------------------------------------------
+
+# for the reminder below
+sql($node, "ALTER SYSTEM SET pg_freeze.remind_after = '10s'");
+sql($node, 'SELECT pg_reload_conf()');
 
 sql($node, "SELECT freeze_extend($late, '2 s')");
 sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pg_freeze scheduler'});

@@ -66,6 +66,7 @@ sub start_server
 		max_prepared_transactions = 10
 		max_worker_processes = 20
 		max_connections = 200
+		shared_buffers = 128MB
 		E
 	if (-e "$pkglibdir/pg_cron.so")
 	{

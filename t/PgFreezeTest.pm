@@ -29,6 +29,7 @@ sub new_server
 	$node->init(allows_streaming => $opt{streaming} || 0);
 	$node->append_conf('postgresql.conf', q{
 max_connections = 100
+shared_buffers = 64MB
 max_worker_processes = 20
 max_prepared_transactions = 10
 wal_receiver_status_interval = 1

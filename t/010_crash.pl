@@ -223,7 +223,7 @@ sub crash
 		}
 		elsif ($done)
 		{
-			$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
+			server_back($node) or die 'no recovery';
 		}
 
 		# Who finishes what was left: the scheduler by itself (after a start

@@ -208,7 +208,7 @@ is($state, '', 'frozen and thawed in one statement') or diag($err);
 sql($node, qq{
 CREATE FUNCTION try_freeze() RETURNS text LANGUAGE plpgsql AS \$\$
 BEGIN
-	RETURN freeze_role('app', $revoke, drain_timeout => '0');
+	RETURN freeze_role('app', $revoke, drain_timeout => '2 s');
 EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE;
 END \$\$;

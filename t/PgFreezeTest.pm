@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use File::Spec ();
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -15,7 +16,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_server sql try_sql privileges same_privileges make_application
-  start_sql finish_sql wait_start open_session backends wait_until
+  server_back start_sql finish_sql wait_start open_session backends wait_until
   live unfinished start_again log_size
   kill_backend journal recovered next_call
 );
@@ -48,11 +49,42 @@ sub psql_arguments
 	return ();
 }
 
+# $node->psql, again where psql went away before it had read the statement: a
+# server that is just crashing refuses it so fast that feeding it fails.
+sub run_psql
+{
+	my ($node, @arguments) = @_;
+
+	foreach my $try (1 .. 20)
+	{
+		my @result = eval { $node->psql(@arguments) };
+		return @result unless $@;
+		die $@ unless $@ =~ /Broken pipe/ && $try < 20;
+		select(undef, undef, undef, 0.1);
+	}
+}
+
+# Polls until the server takes statements.
+sub server_back
+{
+	my ($node) = @_;
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (time < $end)
+	{
+		my ($out, $err) = ('', '');
+		return 1 if IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SELECT true' ],
+			'<', File::Spec->devnull, '>', \$out, '2>', \$err);
+		select(undef, undef, undef, 0.1);
+	}
+	return 0;
+}
+
 # The result of a statement that must not fail.
 sub sql
 {
 	my ($node, $sql, %opt) = @_;
-	my ($rc, $out, $err) = $node->psql($opt{db} || 'postgres', $sql,
+	my ($rc, $out, $err) = run_psql($node, $opt{db} || 'postgres', $sql,
 		on_error_stop => 1, extra_params => [ psql_arguments(%opt) ]);
 
 	die "\"$sql\" failed in " . $node->name . ": $err" if $rc != 0;
@@ -63,7 +95,7 @@ sub sql
 sub try_sql
 {
 	my ($node, $sql, %opt) = @_;
-	my ($rc, $out, $err) = $node->psql($opt{db} || 'postgres', $sql,
+	my ($rc, $out, $err) = run_psql($node, $opt{db} || 'postgres', $sql,
 		on_error_stop => 1, extra_params => [ '-v', 'VERBOSITY=verbose', psql_arguments(%opt) ]);
 
 	return (sqlstate($err), $out, $err);

@@ -169,7 +169,7 @@ typedef struct FrozenStep
 	PfReply    *reply;
 } FrozenStep;
 
-/* Step 4, in the order: flush, write, decide, commit. */
+/* Step 4, in the order: flush, decide, write, commit. */
 static void
 step_frozen(PfFreeze *freeze, void *arg)
 {
@@ -186,14 +186,15 @@ step_frozen(PfFreeze *freeze, void *arg)
 	values[0] = LSNGetDatum(lsn);
 	values[1] = TimestampTzGetDatum(freeze->thaw_at);
 	journal_set(freeze->id, "frozen_lsn = $2, thaw_at = $3", 2, types, values, nulls);
-	journal_transition(freeze, PF_FROZEN,
-					   psprintf("at %X/%X, %s", LSN_FORMAT_ARGS(lsn),
-								freeze->thaw_at ? psprintf("until %s", timestamptz_to_str(freeze->thaw_at)) : "no deadline"));
 	PF_INJECTION_POINT("pg-freeze-decide");
 	if (!frozen->reply->decide(frozen->reply))
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("the freeze was cancelled")));
+	/* only now: its line in the log must not say of a cancelled freeze that it is frozen */
+	journal_transition(freeze, PF_FROZEN,
+					   psprintf("at %X/%X, %s", LSN_FORMAT_ARGS(lsn),
+								freeze->thaw_at ? psprintf("until %s", timestamptz_to_str(freeze->thaw_at)) : "no deadline"));
 	PF_INJECTION_POINT("pg-freeze-decided");
 }
 

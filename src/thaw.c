@@ -34,11 +34,11 @@ step_thawing(PfFreeze *freeze, void *arg)
 {
 	PfThaw	   *thaw = arg;
 
-	journal_transition(freeze, PF_THAWING, thaw->why);
 	if (thaw->decide && !thaw->reply->decide(thaw->reply))
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("the thaw was cancelled")));
+	journal_transition(freeze, PF_THAWING, thaw->why);
 }
 
 /*

@@ -36,6 +36,9 @@ CREATE TABLE freeze_journal
 	end_reason			text,
 	held				boolean,
 	lost_reason			text,
+	lost_at				timestamptz,
+	retaken_at			timestamptz,
+	stays_lost			boolean NOT NULL DEFAULT false,
 	evidence			text,
 	leaks				text NOT NULL DEFAULT '',
 	also_stops			text NOT NULL DEFAULT '',
@@ -56,6 +59,8 @@ CREATE TABLE freeze_journal
 );
 COMMENT ON TABLE freeze_journal IS 'pg_freeze: one row per freeze; written only by pg_freeze';
 COMMENT ON COLUMN freeze_journal.why IS 'how the strategy was chosen';
+COMMENT ON COLUMN freeze_journal.retaken_at IS 'when the locks of a lost freeze were taken again';
+COMMENT ON COLUMN freeze_journal.stays_lost IS 'whether nobody tries to take the locks of a lost freeze again';
 COMMENT ON COLUMN freeze_journal.system_identifier IS 'of the cluster where the freeze was made; differs in a restored or cloned one';
 COMMENT ON COLUMN freeze_journal.database_oid IS 'of the database where the freeze was made; differs in a copy';
 CREATE INDEX freeze_journal_live ON freeze_journal (state) WHERE state NOT IN ('thawed', 'aborted');
@@ -120,6 +125,13 @@ CREATE TABLE freeze_scheduler
 );
 COMMENT ON TABLE freeze_scheduler IS 'pg_freeze: where the sleeping worker of this database is found';
 
+CREATE TABLE freeze_holder
+(
+	only_one	boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+	board		bigint NOT NULL
+);
+COMMENT ON TABLE freeze_holder IS 'pg_freeze: where the worker that holds the locks in this database is found';
+
 SELECT pg_extension_config_dump('freeze_journal', '');
 SELECT pg_extension_config_dump('freeze_journal_change', '');
 SELECT pg_extension_config_dump('freeze_journal_role', '');
@@ -128,7 +140,7 @@ SELECT pg_extension_config_dump('freeze_journal_gap', '');
 SELECT pg_extension_config_dump(pg_get_serial_sequence('freeze_journal', 'id')::regclass, '');
 
 REVOKE ALL ON freeze_journal, freeze_journal_change, freeze_journal_role,
-	freeze_journal_session, freeze_journal_gap, freeze_scheduler FROM PUBLIC;
+	freeze_journal_session, freeze_journal_gap, freeze_scheduler, freeze_holder FROM PUBLIC;
 
 /* ---- freezing --------------------------------------------------------- */
 
@@ -270,6 +282,10 @@ CREATE FUNCTION freeze_in_flight(id bigint,
 RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
 COMMENT ON FUNCTION freeze_in_flight IS 'sessions and prepared transactions that a drain of this freeze waits for';
 
+CREATE FUNCTION freeze_holder_pid(id bigint) RETURNS int
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_holder_pid IS 'process that holds the locks of the freeze now, NULL if none does';
+
 CREATE FUNCTION freeze_not_built(what text) RETURNS boolean
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
 COMMENT ON FUNCTION freeze_not_built IS 'raises 0A000; internal';
@@ -279,12 +295,14 @@ CREATE VIEW freeze_status AS
 		CASE WHEN j.state IN ('frozen', 'lost') AND j.system_identifier = s.system_identifier
 			AND j.database_oid = d.oid THEN @extschema@.freeze_in_force(j.id) END AS in_force,
 		coalesce(j.frozen_at, j.requested_at) AS since,
-		j.thaw_at,
+		j.thaw_at, j.lost_at, j.retaken_at,
 		j.owner_name AS by, j.by_session_user AS session_user_name, j.reason, j.label,
 		CASE WHEN j.state IN ('engaging', 'draining')
 			THEN format('SELECT pg_cancel_backend(%s);', j.by_pid)
 			ELSE format('SELECT * FROM %s.thaw(%s);', '@extschema@', j.id) END AS to_thaw,
 		j.changed, j.cancelled, j.terminated, 0 AS waiters,
+		CASE WHEN j.strategy = 'lock' AND j.state IN ('draining', 'frozen', 'lost') AND j.system_identifier = s.system_identifier
+			AND j.database_oid = d.oid THEN @extschema@.freeze_holder_pid(j.id) END AS holder,
 		j.leaks, j.also_stops, j.why,
 		(SELECT g.what FROM @extschema@.freeze_journal_gap g WHERE g.freeze_id = j.id ORDER BY g.at LIMIT 1) AS came_back, j.thaw_failures, j.retry_at, j.last_error,
 		j.frozen_lsn, d.datname AS home,

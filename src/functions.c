@@ -52,6 +52,7 @@ PG_FUNCTION_INFO_V1(thaw_cluster);
 PG_FUNCTION_INFO_V1(thaw_all);
 PG_FUNCTION_INFO_V1(freeze_in_force);
 PG_FUNCTION_INFO_V1(freeze_in_flight);
+PG_FUNCTION_INFO_V1(freeze_holder_pid);
 PG_FUNCTION_INFO_V1(freeze_not_built);
 
 /* ---- arguments -------------------------------------------------------- */
@@ -730,6 +731,12 @@ freeze_in_force(PG_FUNCTION_ARGS)
 
 	PG_RETURN_BOOL((freeze->state == PF_FROZEN || freeze->state == PF_LOST) && !freeze->is_copy &&
 				   freeze->gap == NULL && freeze->strategy->broken(freeze, &checked) == NULL);
+}
+
+Datum
+freeze_holder_pid(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_NULL();
 }
 
 static Datum

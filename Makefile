@@ -11,6 +11,9 @@ OBJS = \
 	src/journal.o \
 	src/strategy.o \
 	src/revoke.o \
+	src/lock.o \
+	src/holder.o \
+	src/wanted.o \
 	src/objects.o \
 	src/membership.o \
 	src/changes.o \

@@ -5,7 +5,7 @@
  *
  * The board is a small segment that lives as long as a process has it mapped:
  * so its being there shows that somebody is.  Its handle is the one row of
- * freeze_scheduler.  Only a row whose handle leads to a board that is alive
+ * freeze_scheduler.  (The holder's board is in holder.c; its row is read here.)  Only a row whose handle leads to a board that is alive
  * and of this database counts; what a restart, a crash, a copy of the database
  * or a base backup leaves there doesn't.
  *
@@ -219,21 +219,21 @@ pf_board_tell(dsm_handle handle, TimestampTz at)
 /* ---- the row ---------------------------------------------------------- */
 
 /*
- * In a transaction: reads the handle that is there, DSM_HANDLE_INVALID if
- * none.  With lock it locks freeze_scheduler first, until the end of the
- * transaction.  Each statement has its own snapshot, so that who has waited
- * for the lock sees what came before.
+ * In a transaction: reads the handle that is in PF_SCHEDULER_ROW or
+ * PF_HOLDER_ROW, DSM_HANDLE_INVALID if none.  With lock it locks that table
+ * first, until the end of the transaction.  Each statement has its own
+ * snapshot, so that who has waited for the lock sees what came before.
  */
 dsm_handle
-pf_board_read_row(bool lock)
+pf_board_read_row(const char *table, bool lock)
 {
 	dsm_handle	handle = DSM_HANDLE_INVALID;
 	PfSpi		spi = pf_spi_begin();
 
 	if (lock)
-		journal_execute("LOCK TABLE @.freeze_scheduler IN SHARE ROW EXCLUSIVE MODE",
+		journal_execute(psprintf("LOCK TABLE @.%s IN SHARE ROW EXCLUSIVE MODE", table),
 						0, NULL, NULL, NULL, false);
-	journal_execute("SELECT board FROM @.freeze_scheduler", 0, NULL, NULL, NULL, false);
+	journal_execute(psprintf("SELECT board FROM @.%s", table), 0, NULL, NULL, NULL, !lock);
 	if (SPI_processed > 0)
 	{
 		bool		isnull;
@@ -246,21 +246,21 @@ pf_board_read_row(bool lock)
 	return handle;
 }
 
-/* Under the lock: writes the handle, or removes it (DSM_HANDLE_INVALID). */
+/* Under that lock: writes the handle, or removes it (DSM_HANDLE_INVALID). */
 void
-pf_board_write_row(dsm_handle handle)
+pf_board_write_row(const char *table, dsm_handle handle)
 {
 	PfSpi		spi = pf_spi_begin();
 
 	if (handle == DSM_HANDLE_INVALID)
-		journal_execute("DELETE FROM @.freeze_scheduler", 0, NULL, NULL, NULL, false);
+		journal_execute(psprintf("DELETE FROM @.%s", table), 0, NULL, NULL, NULL, false);
 	else
 	{
 		Oid			type = INT8OID;
 		Datum		value = Int64GetDatum((int64) handle);
 
-		journal_execute("INSERT INTO @.freeze_scheduler (board) VALUES ($1)"
-						" ON CONFLICT (only_one) DO UPDATE SET board = excluded.board",
+		journal_execute(psprintf("INSERT INTO @.%s (board) VALUES ($1)"
+								 " ON CONFLICT (only_one) DO UPDATE SET board = excluded.board", table),
 						1, &type, &value, NULL, false);
 	}
 	pf_spi_end(spi);

@@ -38,7 +38,12 @@ extern void pf_board_wake_before(PfBoard *board, TimestampTz at);
 extern bool pf_board_retire(PfBoard *board);
 extern TimestampTz pf_board_wake_at(PfBoard *board);
 extern bool pf_board_tell(dsm_handle handle, TimestampTz at);
-extern dsm_handle pf_board_read_row(bool lock);
-extern void pf_board_write_row(dsm_handle handle);
+
+/* The tables whose one row leads to the board of a database's worker. */
+#define PF_SCHEDULER_ROW	"freeze_scheduler"
+#define PF_HOLDER_ROW		"freeze_holder"
+
+extern dsm_handle pf_board_read_row(const char *table, bool lock);
+extern void pf_board_write_row(const char *table, dsm_handle handle);
 
 #endif							/* PF_BOARD_H */

@@ -29,7 +29,6 @@
 #include "compat.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
@@ -37,19 +36,17 @@
 #include "storage/proc.h"
 #include "storage/shm_mq.h"
 #include "storage/shm_toc.h"
-#include "utils/array.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "segment.h"
+#include "step.h"
 #include "worker.h"
 
 #define QUEUE_SIZE		65536
 #define LOOK_EVERY		200		/* ms between looks for a deadlock */
 #define WAIT_GONE		1000	/* ms for a worker that is done to exit */
-#define CHAIN_MAX		32		/* processes looked at in one chain of waits */
 
 /* The caller's side of a request that runs. */
 typedef struct PfCall
@@ -295,38 +292,12 @@ take_interrupts(PfCall *call)
 static bool
 worker_waits_for_this_session(PfHeader *header)
 {
-	int			pids[CHAIN_MAX];
-	int			npids = 1;
+	int			pid;
 
 	SpinLockAcquire(&header->mutex);
-	pids[0] = (int) header->worker_pid;
+	pid = (int) header->worker_pid;
 	SpinLockRelease(&header->mutex);
-	if (pids[0] == 0)
-		return false;
-
-	for (int i = 0; i < npids; i++)
-	{
-		ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
-																   Int32GetDatum(pids[i])));
-		Datum	   *blockers;
-		int			nblockers;
-
-		deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
-						  &blockers, NULL, &nblockers);
-		for (int j = 0; j < nblockers; j++)
-		{
-			int			blocker = DatumGetInt32(blockers[j]);
-			bool		known = (blocker == 0); /* a prepared transaction */
-
-			if (blocker == MyProcPid)
-				return true;
-			for (int k = 0; k < npids && !known; k++)
-				known = (pids[k] == blocker);
-			if (!known && npids < CHAIN_MAX)
-				pids[npids++] = blocker;
-		}
-	}
-	return false;
+	return pid != 0 && pf_waits_for(pid, MyProcPid);
 }
 
 static void

@@ -16,8 +16,10 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_default_acl.h"
 #include "storage/lockdefs.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 
@@ -35,6 +37,28 @@
 #if PG_VERSION_NUM >= 160000
 #define PF_MEMBERSHIP_OPTIONS
 #endif
+
+/* 16: a member may lack the right to SET ROLE.  Whether a role may use another's privileges, by itself or so. */
+static inline bool
+pf_role_acts_as(Oid role, Oid other)
+{
+#if PG_VERSION_NUM >= 160000
+	return has_privs_of_role(role, other) || member_can_set_role(role, other);
+#else
+	return is_member_of_role(role, other);
+#endif
+}
+
+/* 17: a second predefined role that changes every relation. */
+static inline bool
+pf_role_writes_everything(Oid role)
+{
+#if PG_VERSION_NUM >= 170000
+	if (pf_role_acts_as(role, ROLE_PG_MAINTAIN))
+		return true;
+#endif
+	return pf_role_acts_as(role, ROLE_PG_WRITE_ALL_DATA);
+}
 
 /* 16: a setting is found by name */
 #if PG_VERSION_NUM >= 160000

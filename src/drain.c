@@ -62,6 +62,7 @@
 
 #define FIRST_PAUSE		10		/* ms */
 #define LONGEST_PAUSE	200		/* ms */
+#define SUPERVISE_EVERY	20		/* ms between looks at a strategy that drains by itself */
 #define DESCRIBED		5		/* blockers in full */
 
 /*
@@ -221,32 +222,19 @@ column(int row, int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
 }
 
-static List *
-find_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations, ArrayType *in_progress)
+/* See drain.h. */
+List *
+pf_drain_query(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, OIDARRAYOID, TEXTARRAYOID};
-	Datum		values[6];
-	char		nulls[7] = "      ";
 	List	   *result = NIL;
 	PfSpi		spi;
 
 	/* pg_stat_activity stands still in a transaction unless it is told not to */
 	pgstat_clear_backend_activity_snapshot();
 
-	values[0] = ObjectIdGetDatum(target->oid);
-	values[1] = CStringGetTextDatum(pf_kind_name(target->kind));
-	values[2] = BoolGetDatum(target->mode == PF_ALL);
-	values[3] = Int64GetDatum(freeze_id);
-	values[4] = PointerGetDatum(relations);
-	values[5] = PointerGetDatum(in_progress);
-	if (relations == NULL)
-		nulls[4] = 'n';
-	if (in_progress == NULL)
-		nulls[5] = 'n';
-
 	spi = pf_spi_begin();
-	journal_execute(blockers_sql, 6, types, values, nulls, false);
+	journal_execute(sql, nargs, types, values, nulls, false);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		PfBlocker  *blocker = MemoryContextAllocZero(context, sizeof(PfBlocker));
@@ -277,9 +265,32 @@ find_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations, Arr
 	return result;
 }
 
-List *
-pf_drain_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations)
+static List *
+find_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations, ArrayType *in_progress)
 {
+	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, OIDARRAYOID, TEXTARRAYOID};
+	Datum		values[6];
+	char		nulls[7] = "      ";
+
+	values[0] = ObjectIdGetDatum(target->oid);
+	values[1] = CStringGetTextDatum(pf_kind_name(target->kind));
+	values[2] = BoolGetDatum(target->mode == PF_ALL);
+	values[3] = Int64GetDatum(freeze_id);
+	values[4] = PointerGetDatum(relations);
+	values[5] = PointerGetDatum(in_progress);
+	if (relations == NULL)
+		nulls[4] = 'n';
+	if (in_progress == NULL)
+		nulls[5] = 'n';
+
+	return pf_drain_query(blockers_sql, 6, types, values, nulls);
+}
+
+List *
+pf_drain_blockers(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id, ArrayType *relations)
+{
+	if (strategy->blockers)
+		return strategy->blockers(target, freeze_id);
 	return find_blockers(target, freeze_id, relations, NULL);
 }
 
@@ -364,7 +375,9 @@ look(Drain *drain)
 
 	MemoryContextReset(drain->round);
 	begin_transaction(drain);
-	blockers = find_blockers(&drain->freeze->target, drain->freeze->id, NULL, drain->in_progress);
+	blockers = drain->freeze->strategy->blockers ?
+		drain->freeze->strategy->blockers(&drain->freeze->target, drain->freeze->id) :
+		find_blockers(&drain->freeze->target, drain->freeze->id, NULL, drain->in_progress);
 	end_transaction(drain);
 	return blockers;
 }
@@ -517,6 +530,13 @@ give_up(Drain *drain, List *blockers, const PfOptions *options)
 		if (blocker->signalable)
 			signalable = true;
 	}
+	if (count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("%s could not be frozen within %s", pf_target_text(&drain->freeze->target),
+						duration(options->drain_timeout + drain->rung * options->cancel_wait)),
+				 errdetail("Nobody stays in the way for long, but there was no moment at which nobody was."),
+				 errhint("Give more time with drain_timeout, or several attempts.")));
 	what = prepared == 0 ? "session" : prepared == count ? "prepared transaction" : "transaction";
 
 	ereport(ERROR,
@@ -539,6 +559,7 @@ pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
 	MemoryContext outer = CurrentMemoryContext;
 	Drain		drain = {0};
 	double		limit = options->drain_timeout;
+	double		longest_pause = freeze->strategy->drained ? SUPERVISE_EVERY : LONGEST_PAUSE;
 	double		pause = FIRST_PAUSE;
 	instr_time	start;
 	bool		result;
@@ -553,11 +574,17 @@ pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
 
 	for (;;)
 	{
-		List	   *blockers = look(&drain);
+		List	   *blockers = NIL;
 		instr_time	now;
 		double		elapsed;
 
-		result = (blockers == NIL);
+		if (freeze->strategy->drained)
+			result = freeze->strategy->drained(freeze);
+		else
+		{
+			blockers = look(&drain);
+			result = (blockers == NIL);
+		}
 		if (result || reply->cancelled(reply))
 			break;
 
@@ -566,6 +593,8 @@ pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
 		elapsed = INSTR_TIME_GET_MILLISEC(now);
 		if (elapsed >= limit)
 		{
+			if (freeze->strategy->drained)
+				blockers = look(&drain);
 			if (drain.rung == last)
 				give_up(&drain, blockers, options);
 			climb(&drain, blockers);
@@ -577,7 +606,7 @@ pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
 						 (long) Max(Min(pause, limit - elapsed), 1), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		pause = Min(pause * 2, LONGEST_PAUSE);
+		pause = Min(pause * 2, longest_pause);
 	}
 
 	MemoryContextSwitchTo(outer);

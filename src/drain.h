@@ -33,7 +33,14 @@ typedef struct PfBlocker
  * "relations" then is an oid[] of what would be taken).  Needs a transaction;
  * uses SPI.
  */
-extern List *pf_drain_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations);
+extern List *pf_drain_blockers(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id,
+							   ArrayType *relations);
+
+/*
+ * The blockers that a query finds: pid, gid, role, application, address, state,
+ * query, what, signalable, since, backend_start.  In a transaction.
+ */
+extern List *pf_drain_query(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 
 /*
  * Waits until the freeze has no blockers, for options->drain_timeout, then as

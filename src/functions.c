@@ -451,7 +451,7 @@ freeze_check(PG_FUNCTION_ARGS)
 	strategy->check(&request->target, check_emit, &sink);
 	if (sink.changes == 0)
 		check_row(rsinfo, "refused", NULL, NULL, "there is nothing to freeze here, unless another live freeze holds it");
-	foreach(cell, pf_drain_blockers(&request->target, 0, oid_array(sink.relations)))
+	foreach(cell, pf_drain_blockers(strategy, &request->target, 0, oid_array(sink.relations)))
 	{
 		PfBlocker  *blocker = lfirst(cell);
 
@@ -730,7 +730,7 @@ freeze_in_force(PG_FUNCTION_ARGS)
 	int64		checked;
 
 	PG_RETURN_BOOL((freeze->state == PF_FROZEN || freeze->state == PF_LOST) && !freeze->is_copy &&
-				   freeze->gap == NULL && freeze->strategy->broken(freeze, &checked) == NULL);
+				   (freeze->gap == NULL || freeze->state == PF_LOST) && freeze->strategy->broken(freeze, &checked) == NULL);
 }
 
 Datum
@@ -755,7 +755,7 @@ freeze_in_flight(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(cell, pf_drain_blockers(&freeze->target, freeze->id, NULL))
+	foreach(cell, pf_drain_blockers(freeze->strategy, &freeze->target, freeze->id, NULL))
 	{
 		PfBlocker  *blocker = lfirst(cell);
 		Datum		values[9];

@@ -32,10 +32,13 @@ int			pf_guc_max_hold = 0;
 int			pf_guc_history_keep = 90 * 24 * 60;
 int			pf_guc_on_restart = PF_RESTART_KEEP;
 int			pf_guc_remind_after = 3600;
+int			pf_guc_lock_max_age = 1000000000;
+bool		pf_guc_lock_standbys = false;
 
 static const struct config_enum_entry strategy_options[] = {
 	{"auto", PF_STRATEGY_AUTO, false},
 	{"revoke", 1, false},
+	{"lock", 2, false},
 	{NULL, 0, false}
 };
 
@@ -129,6 +132,17 @@ define_settings(void)
 							"The line has the id, who made it, and the statement that thaws it.",
 							&pf_guc_remind_after, 3600, 10, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".lock_max_age",
+							"The age of a database, in transactions, at which strategy lock lets go.",
+							"Its locks keep vacuum out. A freeze that is in force is lost then and stays so; "
+							"a new one is refused until VACUUM has been there.",
+							&pf_guc_lock_max_age, 1000000000, 1000, 2000000000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(PF_NAME ".lock_standbys",
+							 "Whether strategy lock may use mode all where standbys would hold its locks too.",
+							 "ACCESS EXCLUSIVE locks stop readers on standbys and need room in their lock tables.",
+							 &pf_guc_lock_standbys, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /* Defines the settings; called once, when the library is loaded. */

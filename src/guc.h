@@ -26,6 +26,8 @@ extern int	pf_guc_max_hold;	/* s, 0: no limit */
 extern int	pf_guc_history_keep;	/* min */
 extern int	pf_guc_on_restart;	/* PfOnRestart */
 extern int	pf_guc_remind_after;	/* s */
+extern int	pf_guc_lock_max_age;	/* transactions */
+extern bool pf_guc_lock_standbys;
 
 extern void pf_guc_define(void);
 extern void pf_guc_check_placeholders(void);

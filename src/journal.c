@@ -370,9 +370,11 @@ journal_read(int64 id)
 
 	journal_execute("SELECT target_kind, target_oid, target_name, mode, strategy, state, owner, owner_name,"
 					" label, frozen_at, thaw_at, thawed_at, end_reason, frozen_lsn, leaks,"
-					" (SELECT what FROM @.freeze_journal_gap g WHERE g.freeze_id = j.id ORDER BY at LIMIT 1),"
+					" (SELECT string_agg(what, '; ' ORDER BY at) FROM"
+					" (SELECT what, at FROM @.freeze_journal_gap g WHERE g.freeze_id = j.id"
+					" ORDER BY at LIMIT CASE strategy WHEN 'lock' THEN 5 ELSE 1 END) AS gap),"
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
-					" thaw_failures, reminded_at, retry_at, by_pid"
+					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost"
 					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
@@ -410,6 +412,8 @@ journal_read(int64 id)
 		freeze->reminded_at = column_time(0, 24);
 		freeze->retry_at = column_time(0, 25);
 		freeze->by_pid = DatumGetInt32(SPI_getbinval(row, desc, 26, &isnull));
+		freeze->retaken_at = column_time(0, 27);
+		freeze->stays_lost = DatumGetBool(SPI_getbinval(row, desc, 28, &isnull));
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);

@@ -32,6 +32,7 @@
 #include "drain.h"
 #include "executor/spi.h"
 #include "guc.h"
+#include "holder.h"
 #include "journal.h"
 #include "miscadmin.h"
 #include "scheduler.h"
@@ -69,7 +70,8 @@ step_engage(PfFreeze *freeze, void *arg)
 	CommandCounterIncrement();
 	journal_roles_write(freeze->id);
 	journal_set(freeze->id, "changed = $2", 1, &type, &value, NULL);
-	journal_transition(freeze, PF_DRAINING, psprintf("%s changed", pf_objects(changed)));
+	journal_transition(freeze, PF_DRAINING, psprintf("%s %s", pf_objects(changed),
+													 freeze->strategy->drained ? "wanted" : freeze->strategy->done));
 	freeze->changed = changed;
 }
 
@@ -120,6 +122,9 @@ undo(PfFreeze *freeze, const char *why)
 
 	PG_TRY();
 	{
+		/* it was never said to be in force, so nobody need wait for the journal */
+		if (freeze->strategy->settle)
+			freeze->strategy->settle(freeze->id);
 		pf_run_step(freeze, step_release_aborted, unconstify(char *, why), PF_PATIENCE);
 		pf_unlock_freeze(freeze->id);
 		pf_scheduler_look();
@@ -207,9 +212,9 @@ tell_frozen(PfFreeze *freeze, const char *id, const PfRequest *request, PfReply 
 
 	pf_begin();
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s (%s): %s is frozen in mode %s as freeze %s, %s changed; ",
+	appendStringInfo(&text, "%s (%s): %s is frozen in mode %s as freeze %s, %s %s; ",
 					 freeze->strategy->name, request->why, pf_target_text(&freeze->target),
-					 pf_mode_name(freeze->target.mode), id, pf_objects(freeze->changed));
+					 pf_mode_name(freeze->target.mode), id, pf_objects(freeze->changed), freeze->strategy->done);
 	if (freeze->thaw_at)
 		appendStringInfo(&text, "thaws at %s; ", timestamptz_to_str(freeze->thaw_at));
 	else
@@ -358,8 +363,13 @@ attend_locked(PfFreeze *freeze, bool impatient)
 				thaw.why = "thawed on schedule";
 			else if (pf_guc_on_restart == PF_RESTART_THAW && freeze->frozen_at < PgStartTime)
 				thaw.why = "thawed because pg_freeze.on_restart is thaw";
-			else if (freeze->thaw_at == 0 && remind_at(freeze) <= now)
-				remind(freeze);
+			else
+			{
+				if (freeze->strategy->attend)
+					freeze->strategy->attend(freeze);
+				if (freeze->thaw_at == 0 && remind_at(freeze) <= now)
+					remind(freeze);
+			}
 			break;
 		case PF_THAWED:
 		case PF_ABORTED:
@@ -381,11 +391,14 @@ next_time(const PfFreeze *freeze)
 			return Max(freeze->retry_at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
 		case PF_FROZEN:
 		case PF_LOST:
-			if (freeze->thaw_at == 0)
-				return remind_at(freeze);
-			/* due: somebody works on it, or a thaw could not even begin */
-			return freeze->thaw_at > GetCurrentTimestamp() ? freeze->thaw_at :
-				TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
+			{
+				TimestampTz at = freeze->thaw_at ? freeze->thaw_at : remind_at(freeze);
+
+				if (freeze->state == PF_LOST && freeze->strategy->attend && !freeze->stays_lost && freeze->retaken_at == 0)
+					at = Min(at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PF_RETRY_EVERY));
+				/* due: somebody works on it, or a thaw could not even begin */
+				return Max(at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+			}
 		case PF_ENGAGING:
 		case PF_DRAINING:
 			/* being made by somebody, or undoing it failed */
@@ -462,6 +475,7 @@ attend(const PfRequest *request)
 		if (at != 0 && (next == 0 || at < next))
 			next = at;
 	}
+	pf_holder_sweep();
 	forget_history();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -455,43 +455,43 @@ pf_relations_of_public(Oid classid)
 	return DatumGetArrayTypeP(makeArrayResult(result, CurrentMemoryContext));
 }
 
+/* Calls func for every object of the target in one catalog. */
+void
+pf_catalog_scan(PfCatalogs *catalogs, Oid classid, const PfTarget *target, PfObjectFunc func, void *arg)
+{
+	int			number = catalog_number(classid);
+	Relation	rel = catalog_relation(catalogs, number);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	MemoryContext per_object = AllocSetContextCreate(CurrentMemoryContext, "pg_freeze object",
+													 ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(per_object);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		PfObject	object;
+
+		CHECK_FOR_INTERRUPTS();
+		if (classid == AttributeRelationId &&
+			heap_attisnull(tuple, catalog_info[number].acl, RelationGetDescr(rel)))
+			continue;
+		if (object_from_tuple(number, rel, tuple, &object) &&
+			pf_object_in_target(catalogs, &object, target))
+			func(&object, arg);
+		MemoryContextReset(per_object);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(per_object);
+	systable_endscan(scan);
+}
+
 /* Calls func for every object of the target that has, or may have, privileges. */
 void
 pf_objects_scan(PfCatalogs *catalogs, const PfTarget *target, PfObjectFunc func, void *arg)
 {
-	MemoryContext per_object = AllocSetContextCreate(CurrentMemoryContext, "pg_freeze object",
-													 ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(per_object);
-
 	for (int i = 0; i < (int) lengthof(catalog_info); i++)
-	{
-		Relation	rel;
-		SysScanDesc scan;
-		HeapTuple	tuple;
-
-		if (catalog_info[i].all_only && target->mode != PF_ALL)
-			continue;
-		MemoryContextSwitchTo(old);
-		rel = catalog_relation(catalogs, i);
-		scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-		MemoryContextSwitchTo(per_object);
-		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		{
-			PfObject	object;
-
-			CHECK_FOR_INTERRUPTS();
-			if (catalog_info[i].classid == AttributeRelationId &&
-				heap_attisnull(tuple, catalog_info[i].acl, RelationGetDescr(rel)))
-				continue;
-			if (object_from_tuple(i, rel, tuple, &object) &&
-				pf_object_in_target(catalogs, &object, target))
-				func(&object, arg);
-			MemoryContextReset(per_object);
-		}
-		MemoryContextSwitchTo(old);
-		systable_endscan(scan);
-	}
-	MemoryContextDelete(per_object);
+		if (!catalog_info[i].all_only || target->mode == PF_ALL)
+			pf_catalog_scan(catalogs, catalog_info[i].classid, target, func, arg);
 }
 
 /*

@@ -35,6 +35,8 @@ typedef struct PfCatalogs PfCatalogs;
 /* Called for each object, in a memory context that is reset after it. */
 typedef void (*PfObjectFunc) (PfObject *object, void *arg);
 
+extern void pf_catalog_scan(PfCatalogs *catalogs, Oid classid, const PfTarget *target,
+							PfObjectFunc func, void *arg);
 extern void pf_objects_scan(PfCatalogs *catalogs, const PfTarget *target, PfObjectFunc func, void *arg);
 extern ArrayType *pf_relations_of_public(Oid classid);
 extern bool pf_object_in_target(PfCatalogs *catalogs, const PfObject *object, const PfTarget *target);

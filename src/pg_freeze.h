@@ -16,6 +16,9 @@
  *	changes.c	the rows of changed objects
  *	strategy.c	the table of strategies and the choice that "auto" makes
  *	revoke.c	the strategy "revoke"
+ *	lock.c		the strategy "lock"
+ *	holder.c	the process that holds its locks
+ *	wanted.c	which locks those are
  *	witness.c	event trigger: what third parties do to privileges meanwhile
  *	objects.c	the catalogs that carry privileges: scan, fetch, update
  *	membership.c	memberships of a role in others
@@ -31,6 +34,7 @@
  * Processes.  The caller's backend checks and waits.  A request worker does
  * the freezing or thawing in transactions of its own.  One scheduler per
  * database with a live freeze sleeps, unconnected, until something is due.
+ * One holder per database with a live freeze by strategy lock has the locks.
  *
  * Whoever works on a freeze holds its work lock (journal_lock), so that a
  * freeze being made, a thaw and a recovery never meet.  Everything else that
@@ -147,6 +151,8 @@ typedef struct PfFreeze
 	char	   *gap;			/* what was seen to come back, or NULL */
 	bool		is_copy;		/* journal came here by dump, clone or template */
 	bool		same_cluster;	/* system identifier is this server's */
+	TimestampTz retaken_at;		/* lost, but in force again; 0: not */
+	bool		stays_lost;
 } PfFreeze;
 
 /* What a freeze call asks for, settings already resolved by the caller. */
@@ -198,6 +204,8 @@ typedef struct PfStrategy
 	bool		kinds[4];		/* by PfKind */
 	bool		modes[2];		/* by PfMode */
 	bool		rejects;		/* blocked work gets an error, else it waits */
+	const char *done;			/* what engage does to objects: "changed" */
+	const char *intact;			/* what the verdict says when nothing was seen */
 
 	/* Emits a row per object that engage would change; changes nothing. */
 	void		(*check) (const PfTarget *target, PfEmit emit, void *arg);
@@ -210,8 +218,34 @@ typedef struct PfStrategy
 	 */
 	int64		(*engage) (PfFreeze *freeze, int64 *covered);
 
+	/*
+	 * Whether the drain is over, NULL where that is when nobody is in flight
+	 * any more.  Called again and again, outside a transaction.
+	 */
+	bool		(*drained) (PfFreeze *freeze);
+
+	/*
+	 * Who keeps a drain from ending (List of PfBlocker *), NULL where drain.c
+	 * knows.  freeze_id is 0 in a dry run.
+	 */
+	List	   *(*blockers) (const PfTarget *target, int64 freeze_id);
+
 	/* Puts back what the journal says and deletes or marks those rows. */
 	void		(*release) (PfFreeze *freeze, PfRestore *result);
+
+	/*
+	 * What is left to do once the end of a freeze is committed, outside a
+	 * transaction; and what to do so that it happens when the current
+	 * transaction commits.  NULL: nothing.
+	 */
+	void		(*settle) (int64 id);
+	void		(*settle_at_commit) (int64 id);
+
+	/*
+	 * Looks after a freeze that is frozen or lost; outside a transaction, with
+	 * the work lock.  NULL: what it changed stays by itself.
+	 */
+	void		(*attend) (PfFreeze *freeze);
 
 	/*
 	 * NULL while the freeze is in force, else what came back; *checked is the
@@ -225,6 +259,7 @@ typedef struct PfStrategy
 } PfStrategy;
 
 extern const PfStrategy pf_revoke;
+extern const PfStrategy pf_lock;
 
 /* A leak or a side effect: code is stable and documented, text is for people. */
 typedef struct PfNote

@@ -655,6 +655,8 @@ const PfStrategy pf_revoke = {
 	.kinds = {[PF_ROLE] = true,[PF_SCHEMA] = true,[PF_DATABASE] = true},
 	.modes = {[PF_WRITE] = true,[PF_ALL] = true},
 	.rejects = true,
+	.done = "changed",
+	.intact = "no privilege came back",
 	.check = revoke_check,
 	.engage = revoke_engage,
 	.release = revoke_release,

@@ -199,7 +199,7 @@ start_scheduler(TimestampTz at)
 						 errhint("See the server log for the reason.")));
 			pf_scheduler_doze(1000);
 		}
-		pf_board_write_row(handle);
+		pf_board_write_row(PF_SCHEDULER_ROW, handle);
 	}
 	PG_CATCH();
 	{
@@ -221,7 +221,7 @@ pf_scheduler_wake(TimestampTz at)
 	Assert(!IsTransactionState());
 
 	begin();
-	handle = pf_board_read_row(true);
+	handle = pf_board_read_row(PF_SCHEDULER_ROW, true);
 	if (!pf_board_tell(handle, at))
 		handle = start_scheduler(at);
 	commit();
@@ -236,7 +236,7 @@ pf_scheduler_look(void)
 
 	begin();
 	if (journal_exists())
-		(void) pf_board_tell(pf_board_read_row(false), GetCurrentTimestamp());
+		(void) pf_board_tell(pf_board_read_row(PF_SCHEDULER_ROW, false), GetCurrentTimestamp());
 	commit();
 }
 
@@ -246,6 +246,13 @@ pf_scheduler_alarm(void)
 {
 	(void) pf_board_tell(called_handle,
 						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ALARM_AFTER));
+}
+
+/* See scheduler.h. */
+dsm_handle
+pf_scheduler_board(void)
+{
+	return my_board ? my_handle : called_handle;
 }
 
 /* ---- the scheduler ---------------------------------------------------- */
@@ -338,7 +345,7 @@ claim(void)
 		return false;
 	}
 
-	handle = pf_board_read_row(true);
+	handle = pf_board_read_row(PF_SCHEDULER_ROW, true);
 	if (my_board && handle == my_handle)
 		mine = true;
 	else if (pf_board_tell(handle, PF_NEVER))
@@ -346,7 +353,7 @@ claim(void)
 	else if (my_board == NULL && journal_ids("state NOT IN ('thawed', 'aborted')", 0, NULL, NULL) == NIL)
 	{
 		if (handle != DSM_HANDLE_INVALID)
-			pf_board_write_row(DSM_HANDLE_INVALID);
+			pf_board_write_row(PF_SCHEDULER_ROW, DSM_HANDLE_INVALID);
 		mine = false;
 	}
 	else
@@ -359,7 +366,7 @@ claim(void)
 			keep_board(segment, board);
 			pf_board_take_over(board);
 		}
-		pf_board_write_row(my_handle);
+		pf_board_write_row(PF_SCHEDULER_ROW, my_handle);
 		mine = true;
 	}
 	commit();
@@ -382,10 +389,10 @@ retire(void)
 		return true;
 	}
 
-	pf_board_read_row(true);
+	pf_board_read_row(PF_SCHEDULER_ROW, true);
 	retired = pf_board_retire(my_board);
 	if (retired)
-		pf_board_write_row(DSM_HANDLE_INVALID);
+		pf_board_write_row(PF_SCHEDULER_ROW, DSM_HANDLE_INVALID);
 	commit();
 	return retired;
 }

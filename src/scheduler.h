@@ -38,6 +38,12 @@ extern void pf_scheduler_look(void);
  */
 extern void pf_scheduler_alarm(void);
 
+/*
+ * The board of the scheduler that this process is or has called last: what a
+ * process that it starts needs in order to tell it something.
+ */
+extern dsm_handle pf_scheduler_board(void);
+
 /* Registers the static launcher; called from _PG_init when preloaded. */
 extern void pf_scheduler_register_launcher(void);
 

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "journal.h"
 #include "miscadmin.h"
@@ -18,6 +19,8 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -26,6 +29,7 @@
 
 #define FIRST_PAUSE 20			/* ms between two tries at a busy catalog */
 #define LAST_PAUSE 500
+#define CHAIN_MAX 32			/* processes looked at in one chain of waits */
 
 /* Begins a transaction whose now() is now and in which no lock is waited for for long. */
 void
@@ -81,6 +85,42 @@ pf_pause(long ms)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Whether a process waits for a lock of another one, directly or behind others
+ * who do; of its own, when that goes round in a circle.  Allocates in the
+ * current memory context.
+ */
+bool
+pf_waits_for(int waiter, int pid)
+{
+	int			pids[CHAIN_MAX] = {waiter};
+	int			npids = 1;
+
+	for (int i = 0; i < npids; i++)
+	{
+		ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
+																   Int32GetDatum(pids[i])));
+		Datum	   *blockers;
+		int			nblockers;
+
+		deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
+						  &blockers, NULL, &nblockers);
+		for (int j = 0; j < nblockers; j++)
+		{
+			int			blocker = DatumGetInt32(blockers[j]);
+			bool		known = (blocker == 0); /* a prepared transaction */
+
+			if (blocker == pid)
+				return true;
+			for (int k = 0; k < npids && !known; k++)
+				known = (pids[k] == blocker);
+			if (!known && npids < CHAIN_MAX)
+				pids[npids++] = blocker;
+		}
+	}
+	return false;
 }
 
 /*

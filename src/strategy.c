@@ -8,9 +8,10 @@
 #include "postgres.h"
 
 #include "guc.h"
-#include "pg_freeze.h"
+#include "lock.h"
+#include "step.h"
 
-static const PfStrategy *const strategies[] = {&pf_revoke};
+static const PfStrategy *const strategies[] = {&pf_revoke, &pf_lock};
 
 /* Named in the contract, with what each will be able to freeze. */
 static const struct
@@ -50,16 +51,52 @@ candidates(const PfTarget *target)
 	return text.data;
 }
 
+/* Why revoke is not the one to choose for a role, NULL if it is. */
+static char *
+objection_to_revoke(const PfTarget *target)
+{
+	List	   *also_stops = pf_revoke.also_stops(target);
+	ListCell   *cell;
+
+	if (also_stops != NIL)
+		return psprintf("revoke would also stop: %s", pf_one_line(pf_notes_text(also_stops)));
+	foreach(cell, pf_revoke.leaks(target))
+	{
+		PfNote	   *leak = lfirst(cell);
+
+		if (leak->ordinary)
+			return psprintf("revoke leaves a way: %s: %s", leak->code, leak->text);
+	}
+	return NULL;
+}
+
+/* The same of lock. */
+static char *
+objection_to_lock(const PfTarget *target)
+{
+	char	   *obstacle = pf_lock_obstacle(target);
+	List	   *stopped = NIL;
+	ListCell   *cell;
+
+	if (obstacle)
+		return psprintf("lock cannot: %s", obstacle);
+	foreach(cell, pf_lock.also_stops(target))
+		if (((PfNote *) lfirst(cell))->ordinary)
+			stopped = lappend(stopped, lfirst(cell));
+	return stopped ? psprintf("lock would also stop: %s", pf_one_line(pf_notes_text(stopped))) : NULL;
+}
+
 /*
  * "auto": never stops anybody but the target.  For a role that is revoke
- * where it stops the role's ordinary writes and nobody else; for a schema or
- * a database everybody is the target.
+ * where it stops the role's ordinary writes and nobody else, else lock where
+ * nobody else writes there.  For a schema or a database everybody is the
+ * target, and lock leaves the catalogs alone.
  */
 static const PfStrategy *
 choose_automatically(const PfTarget *target, char **why)
 {
-	List	   *also_stops;
-	ListCell   *cell;
+	char	   *revoke;
+	char	   *lock;
 
 	if (!pf_revoke.kinds[target->kind])
 		ereport(ERROR,
@@ -68,29 +105,25 @@ choose_automatically(const PfTarget *target, char **why)
 				 errhint("Strategies that will: %s.", candidates(target))));
 	if (target->kind != PF_ROLE)
 	{
-		*why = "auto: the only strategy built that can";
+		lock = pf_lock_obstacle(target);
+		*why = lock ? psprintf("auto: lock cannot: %s", lock) : "auto: stops every writer, changes nothing";
+		return lock ? &pf_revoke : &pf_lock;
+	}
+	revoke = objection_to_revoke(target);
+	if (revoke == NULL)
+	{
+		*why = "auto: stops the role's ordinary writes and nobody else";
 		return &pf_revoke;
 	}
-	also_stops = pf_revoke.also_stops(target);
-	if (also_stops != NIL)
+	lock = objection_to_lock(target);
+	if (lock)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no strategy is built that stops %s and nobody else", pf_target_text(target)),
-				 errdetail("Strategy revoke would also stop:\n%s", pf_notes_text(also_stops)),
-				 errhint("To accept that: SET pg_freeze.strategy = 'revoke'.")));
-	foreach(cell, pf_revoke.leaks(target))
-	{
-		PfNote	   *leak = lfirst(cell);
-
-		if (leak->ordinary)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("no strategy is built that stops the ordinary writes of %s", pf_target_text(target)),
-					 errdetail("Strategy revoke leaves a way: %s: %s", leak->code, leak->text),
-					 errhint("To freeze all the same, with a verdict that says so: SET pg_freeze.strategy = 'revoke'.")));
-	}
-	*why = "auto: stops the role's ordinary writes and nobody else";
-	return &pf_revoke;
+				 errmsg("no strategy is built that stops the ordinary writes of %s and nobody else", pf_target_text(target)),
+				 errdetail("Strategy %s.\nStrategy %s.", revoke, lock),
+				 errhint("To accept one of them: SET pg_freeze.strategy = 'revoke' or 'lock'.")));
+	*why = psprintf("auto: nobody else writes there; %s", revoke);
+	return &pf_lock;
 }
 
 /*

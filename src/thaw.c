@@ -74,9 +74,9 @@ verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
 		if (strstr(freeze->leaks, psprintf("%s: ", leak->code)) == NULL)
 			appendStringInfo(&leaks, "%s%s: %s", leaks.len ? "\n" : "", leak->code, leak->text);
 	}
-	*evidence = psprintf("%s of the target and its memberships looked at, from %X/%X to %X/%X: %s; leaks: %s",
+	*evidence = psprintf("%s of the target looked at, from %X/%X to %X/%X: %s; leaks: %s",
 						 pf_objects(checked), LSN_FORMAT_ARGS(freeze->frozen_lsn), LSN_FORMAT_ARGS(lsn),
-						 *lost_reason ? *lost_reason : "no privilege came back",
+						 *lost_reason ? *lost_reason : freeze->strategy->intact,
 						 leaks.len ? pf_one_line(leaks.data) : "none");
 	return *lost_reason ? 'f' : leaks.len ? 'n' : 't';
 }
@@ -200,6 +200,8 @@ thaw_locked(PfFreeze *freeze, PfThaw *thaw)
 	PF_INJECTION_POINT("pg-freeze-thawing");
 	pf_run_step(freeze, step_thawed, thaw, thaw->impatient ? 0 : PF_PATIENCE);
 	PF_INJECTION_POINT("pg-freeze-thawed");
+	if (freeze->strategy->settle)
+		freeze->strategy->settle(freeze->id);
 	if (thaw->reply)
 	{
 		pf_begin();
@@ -297,6 +299,8 @@ pf_thaw_here(const PfRequest *request, PfReply *reply)
 		freeze = journal_read_existing(request->ids[i]);
 		pf_check_in_hold(freeze);
 		step_thawed(freeze, &thaw);
+		if (freeze->strategy->settle_at_commit)
+			freeze->strategy->settle_at_commit(freeze->id);
 		tell_thawed(freeze, &thaw);
 	}
 }

@@ -1,0 +1,1140 @@
+/*-------------------------------------------------------------------------
+ *
+ * holder.c
+ *	  The process that holds the locks of a database's "lock" freezes.
+ *
+ * One background worker per database with such freezes, the holder, keeps one
+ * transaction open in which all their locks are held.  It is one process
+ * because two would block each other where freezes overlap; a process that
+ * takes a lock twice has to release it twice.  The transaction keeps no
+ * snapshot, so nothing is held back from vacuum, and in mode write it has no
+ * transaction id.
+ *
+ * The holder is found through its board, a segment with a slot per freeze,
+ * whose handle is the one row of freeze_holder (board.c).  Who wants something
+ * writes it into the slot and sets the holder's latch; nobody else's catalog
+ * access, worker slot or transaction is needed to have it let go.
+ *
+ * Attempts.  An attempt is a subtransaction.  It first waits for the objects
+ * that were busy before ("hot"), in the order it has learned, then takes
+ * everything else that is free, and if something is not, or time is up, lets
+ * go of all it has taken.  From its first lock to its last it is shorter than
+ * half of the shortest deadlock_timeout that is set anywhere, and than 300 ms:
+ * so whoever runs into it goes on before his deadlock timer fires.  What an
+ * attempt failed at comes first in the next: applications that take their
+ * tables in some order are then met in the same order, and run dry behind the
+ * first.  Waiting while holding only what those in flight have passed already
+ * is also why it converges at all.  Between two attempts there is a pause,
+ * which grows and has jitter.
+ *
+ * Failure.  An error in an attempt releases that attempt's locks and is
+ * reported in the slot.  When the process ends, by whatever, its locks are
+ * gone and so is its board; before_shmem_exit calls the scheduler, which finds
+ * no slot, writes down that the freeze is lost, and asks for it again
+ * (lock.c).  A holder whose handle is not in freeze_holder is one whose starter
+ * died: it declares nothing held, and ends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+#include "tcop/tcopprot.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "board.h"
+#include "guc.h"
+#include "holder.h"
+#include "journal.h"
+#include "scheduler.h"
+#include "step.h"
+#include "wanted.h"
+#include "worker.h"
+
+#define HOLDER_MAGIC	0x70676868	/* change it with the layout of HolderBoard */
+#define SLOTS			64		/* freezes of one database */
+#define LONGEST_SLICE	300		/* ms of an attempt */
+#define FIRST_PAUSE		20		/* ms between attempts */
+#define LAST_PAUSE		1000
+#define SLOW_MAX		3		/* attempts that took too long by themselves */
+#define ORPHAN_AFTER	30000	/* ms until a holder that nobody can find ends */
+#define LET_GO_WAIT		10000	/* ms for the holder to react */
+#define FASTEST_XIDS	1000	/* transaction ids used up in a ms, at most */
+#define AGE_CHECK_MAX	3600000 /* ms */
+#define NOBODY			(-1)
+
+typedef struct Slot
+{
+	int64		id;				/* 0: free */
+	int			slice;			/* ms */
+	int			asker;			/* whose latch to set when the state changes */
+	bool		let_go;
+	bool		again;
+	PfHold		hold;
+} Slot;
+
+typedef struct HolderBoard
+{
+	uint32		magic;			/* these two never change */
+	Oid			database;
+	slock_t		mutex;			/* protects the rest */
+	bool		alive;
+	int			procno;
+	int			pid;
+	dsm_handle	scheduler;
+	Slot		slots[SLOTS];
+} HolderBoard;
+
+PGDLLEXPORT void pf_holder_main(Datum main_arg);
+
+/* ---- the board, from outside ------------------------------------------ */
+
+static HolderBoard *
+board_in(dsm_segment *segment)
+{
+	HolderBoard *board = dsm_segment_address(segment);
+
+	if (dsm_segment_map_length(segment) < sizeof(HolderBoard) ||
+		board->magic != HOLDER_MAGIC || board->database != MyDatabaseId)
+		return NULL;
+	return board;
+}
+
+/*
+ * The board with a handle, NULL if there is none.  *segment is to be detached,
+ * NULL where this process has it mapped anyhow.
+ */
+static HolderBoard *
+attach_board(dsm_handle handle, dsm_segment **segment)
+{
+	HolderBoard *board;
+
+	*segment = NULL;
+	if (handle == DSM_HANDLE_INVALID)
+		return NULL;
+	if (dsm_find_mapping(handle))
+		return board_in(dsm_find_mapping(handle));
+	*segment = dsm_attach(handle);
+	if (*segment == NULL)
+		return NULL;
+	board = board_in(*segment);
+	if (board == NULL)
+	{
+		dsm_detach(*segment);
+		*segment = NULL;
+	}
+	return board;
+}
+
+static void
+detach_board(dsm_segment *segment)
+{
+	if (segment)
+		dsm_detach(segment);
+}
+
+/* In a transaction: the board of this database's holder. */
+static HolderBoard *
+find_board(dsm_segment **segment)
+{
+	*segment = NULL;
+	if (RecoveryInProgress())
+		return NULL;
+	return attach_board(pf_board_read_row(PF_HOLDER_ROW, false), segment);
+}
+
+/* Under the spinlock: the slot of a freeze, NULL if there is none. */
+static Slot *
+find_slot(HolderBoard *board, int64 id)
+{
+	for (int i = 0; i < SLOTS; i++)
+		if (board->slots[i].id == id)
+			return &board->slots[i];
+	return NULL;
+}
+
+static void
+wake(int procno)
+{
+	if (procno != NOBODY)
+		SetLatch(&GetPGProcByNumber(procno)->procLatch);
+}
+
+/* Under the spinlock: makes the slot of a freeze a new one; false if none is free. */
+static bool
+fill_slot(HolderBoard *board, int64 id, int slice)
+{
+	Slot	   *slot = find_slot(board, id);
+
+	if (slot == NULL)
+		slot = find_slot(board, 0);
+	if (slot == NULL)
+		return false;
+	memset(slot, 0, sizeof(Slot));
+	slot->id = id;
+	slot->slice = slice;
+	slot->asker = MyProcNumber;
+	slot->hold.state = PF_HOLD_TRYING;
+	board->scheduler = pf_scheduler_board();
+	return true;
+}
+
+/*
+ * The length of an attempt in ms: half of the shortest deadlock_timeout that
+ * the server, a role or a database is given.
+ */
+static int
+attempt_slice(void)
+{
+	int			shortest = DeadlockTimeout;
+	PfSpi		spi = pf_spi_begin();
+
+	journal_execute("SELECT split_part(setting, '=', 2) FROM pg_db_role_setting, unnest(setconfig) AS setting"
+					" WHERE split_part(setting, '=', 1) = 'deadlock_timeout'", 0, NULL, NULL, NULL, true);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		int			ms;
+
+		if (value && parse_int(value, &ms, GUC_UNIT_MS, NULL))
+			shortest = Min(shortest, ms);
+	}
+	pf_spi_end(spi);
+	return Max(1, Min(shortest / 2, LONGEST_SLICE));
+}
+
+/* Under the lock on the row: starts a holder whose board has this freeze. */
+static void
+start_holder(int64 id, int slice)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *process;
+	dsm_segment *segment = dsm_create(sizeof(HolderBoard), 0);
+	HolderBoard *board = dsm_segment_address(segment);
+	dsm_handle	handle = dsm_segment_handle(segment);
+	bool		alive = false;
+
+	memset(board, 0, sizeof(HolderBoard));
+	board->database = MyDatabaseId;
+	SpinLockInit(&board->mutex);
+	board->procno = NOBODY;
+	(void) fill_slot(board, id, slice);
+	board->magic = HOLDER_MAGIC;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = UInt32GetDatum(handle);
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), PF_NAME);
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pf_holder_main");
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_freeze holder");
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_freeze holder for database %u", MyDatabaseId);
+	memcpy(worker.bgw_extra, &MyDatabaseId, sizeof(Oid));
+
+	if (!RegisterDynamicBackgroundWorker(&worker, &process))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker is free to hold the locks"),
+				 errdetail("A database with live freezes by strategy lock keeps one background worker that holds them, besides the one that sleeps."),
+				 errhint("Raise max_worker_processes (now %d).", max_worker_processes)));
+
+	PG_TRY();
+	{
+		while (!alive)
+		{
+			pid_t		pid;
+
+			if (GetBackgroundWorkerPid(process, &pid) == BGWH_STOPPED)
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("the process that holds the locks ended before it had begun"),
+						 errhint("See the server log for the reason.")));
+			SpinLockAcquire(&board->mutex);
+			alive = board->alive;
+			SpinLockRelease(&board->mutex);
+			if (!alive)
+				pf_scheduler_doze(1000);
+		}
+		pf_board_write_row(PF_HOLDER_ROW, handle);
+	}
+	PG_CATCH();
+	{
+		TerminateBackgroundWorker(process);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	dsm_detach(segment);
+}
+
+/* See holder.h. */
+void
+pf_holder_ask(int64 id)
+{
+	dsm_segment *segment;
+	HolderBoard *board;
+	int			slice;
+	int			procno = NOBODY;
+	bool		filled = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	slice = attempt_slice();
+	board = attach_board(pf_board_read_row(PF_HOLDER_ROW, true), &segment);
+	if (board)
+	{
+		SpinLockAcquire(&board->mutex);
+		if (board->alive)
+		{
+			procno = board->procno;
+			filled = fill_slot(board, id, slice);
+		}
+		SpinLockRelease(&board->mutex);
+	}
+	if (procno == NOBODY)
+		start_holder(id, slice);
+	else if (!filled)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("there are too many live freezes by strategy lock in this database"),
+				 errdetail("There can be %d.", SLOTS),
+				 errhint("Thaw some; freeze_status lists them.")));
+	wake(procno);
+	detach_board(segment);
+	CommitTransactionCommand();
+}
+
+/* See holder.h. */
+PfHold
+pf_holder_look(int64 id)
+{
+	PfHold		hold = {PF_HOLD_NONE};
+	dsm_segment *segment;
+	HolderBoard *board = find_board(&segment);
+
+	if (board)
+	{
+		Slot	   *slot;
+
+		SpinLockAcquire(&board->mutex);
+		slot = board->alive ? find_slot(board, id) : NULL;
+		if (slot && !slot->let_go)
+		{
+			hold = slot->hold;
+			hold.pid = board->pid;
+		}
+		SpinLockRelease(&board->mutex);
+		detach_board(segment);
+	}
+	return hold;
+}
+
+/* See holder.h. */
+void
+pf_holder_interrupt(void)
+{
+	dsm_segment *segment;
+	HolderBoard *board = find_board(&segment);
+
+	if (board)
+	{
+		/* with the spinlock held, so that the pid is still the holder's */
+		SpinLockAcquire(&board->mutex);
+		if (board->alive)
+			kill(board->pid, SIGINT);
+		SpinLockRelease(&board->mutex);
+		detach_board(segment);
+	}
+}
+
+/* Tells the holder something about a freeze; false if it knows of none. */
+static bool
+tell(HolderBoard *board, int64 id, bool let_go)
+{
+	Slot	   *slot;
+	int			procno = NOBODY;
+
+	SpinLockAcquire(&board->mutex);
+	slot = board->alive ? find_slot(board, id) : NULL;
+	if (slot)
+	{
+		procno = board->procno;
+		slot->asker = MyProcNumber;
+		if (let_go)
+			slot->let_go = true;
+		else
+		{
+			slot->again = true;
+			slot->hold.state = PF_HOLD_TRYING;
+		}
+	}
+	SpinLockRelease(&board->mutex);
+	wake(procno);
+	return slot != NULL;
+}
+
+/* See holder.h. */
+void
+pf_holder_again(int64 id)
+{
+	dsm_segment *segment;
+	HolderBoard *board = find_board(&segment);
+
+	if (board)
+	{
+		(void) tell(board, id, false);
+		detach_board(segment);
+	}
+}
+
+/* See holder.h. */
+void
+pf_holder_let_go(int64 id)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LET_GO_WAIT);
+	dsm_segment *segment;
+	HolderBoard *board;
+
+	pf_begin();
+	board = find_board(&segment);
+	if (segment)
+		dsm_pin_mapping(segment);
+	CommitTransactionCommand();
+	if (board == NULL)
+		return;
+
+	while (tell(board, id, true))
+	{
+		if (GetCurrentTimestamp() >= end)
+		{
+			ereport(WARNING,
+					(errmsg("pg_freeze: the process that holds the locks of freeze " INT64_FORMAT " does not let go", id),
+					 errhint("End it: SELECT pg_terminate_backend(%d);", board->pid)));
+			break;
+		}
+		pf_pause(100);
+	}
+	detach_board(segment);
+}
+
+/* ---- letting go at commit --------------------------------------------- */
+
+/* What the current transaction is going to let go of; in TopTransactionContext. */
+typedef struct AtCommit
+{
+	HolderBoard *board;
+	int64		id;
+} AtCommit;
+
+static List *at_commit = NIL;
+
+/* The segments are still mapped here: a transaction's resources go after this. */
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	ListCell   *cell;
+
+	if (event == XACT_EVENT_COMMIT)
+		foreach(cell, at_commit)
+		{
+			AtCommit   *entry = lfirst(cell);
+
+			(void) tell(entry->board, entry->id, true);
+		}
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		at_commit = NIL;
+}
+
+/* See holder.h. */
+void
+pf_holder_let_go_at_commit(int64 id)
+{
+	static bool registered = false;
+	dsm_segment *segment;
+	HolderBoard *board;
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old;
+	AtCommit   *entry;
+
+	if (!registered)
+		RegisterXactCallback(end_of_transaction, NULL);
+	registered = true;
+
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	board = find_board(&segment);
+	CurrentResourceOwner = owner;
+	if (board == NULL)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	entry = palloc(sizeof(AtCommit));
+	entry->board = board;
+	entry->id = id;
+	at_commit = lappend(at_commit, entry);
+	MemoryContextSwitchTo(old);
+}
+
+/* See holder.h. */
+void
+pf_holder_sweep(void)
+{
+	dsm_segment *segment;
+	HolderBoard *board;
+	int64		ids[SLOTS];
+
+	pf_begin();
+	board = find_board(&segment);
+	if (board)
+	{
+		SpinLockAcquire(&board->mutex);
+		for (int i = 0; i < SLOTS; i++)
+			ids[i] = board->alive ? board->slots[i].id : 0;
+		SpinLockRelease(&board->mutex);
+		for (int i = 0; i < SLOTS; i++)
+		{
+			PfFreeze   *freeze = ids[i] ? journal_read(ids[i]) : NULL;
+
+			if (ids[i] && (freeze == NULL || !pf_state_is_live(freeze->state)))
+				(void) tell(board, ids[i], true);
+		}
+		detach_board(segment);
+	}
+	CommitTransactionCommand();
+}
+
+/* ---- the holder: its board -------------------------------------------- */
+
+static HolderBoard *my_board = NULL;
+static dsm_handle my_handle;
+
+/* Whether a SIGINT, from lock_timeout or a supervisor, is to end an attempt. */
+static volatile sig_atomic_t in_attempt = false;
+
+/* What the holder knows of a freeze besides its slot. */
+typedef struct Task
+{
+	int64		id;
+	Slot	   *slot;
+	MemoryContext context;		/* the hot list */
+	MemoryContext attempt;		/* what an attempt allocates; the locks held */
+	List	   *hot;			/* of PfWanted *, in the order to be waited for */
+	PfWantedList *schemas;
+	PfWantedList *relations;
+	bool		holding;
+	double		pause;			/* ms */
+	TimestampTz next_try;
+	int			attempts;
+	int			slow;
+} Task;
+
+static List *tasks = NIL;
+static TimestampTz started_at;
+
+/* SIGINT: does nothing to a process that holds locks and sleeps. */
+static void
+handle_interrupt(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (in_attempt)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* before_shmem_exit: nobody may count on this process any more. */
+static void
+leave_board(int code, Datum arg)
+{
+	dsm_handle	scheduler;
+
+	SpinLockAcquire(&my_board->mutex);
+	my_board->alive = false;
+	my_board->procno = NOBODY;
+	scheduler = my_board->scheduler;
+	SpinLockRelease(&my_board->mutex);
+	/* a moment later, when the locks are free */
+	(void) pf_board_tell(scheduler, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 200));
+}
+
+/* Writes down in the slot how it stands, unless somebody wants something new, and tells who asked. */
+static void
+report(Task *task, PfHoldState state, int sqlstate, const char *why)
+{
+	PfHold		hold = {state,.attempts = task->attempts,.sqlstate = sqlstate};
+	dsm_handle	scheduler;
+	int			asker;
+
+	if (state == PF_HOLD_HOLDING)
+	{
+		hold.since = GetCurrentTimestamp();
+		hold.next_xid = ReadNextTransactionId();
+		hold.locks = task->schemas->count + task->relations->count;
+	}
+	if (why)
+		strlcpy(hold.why, why, sizeof(hold.why));
+	SpinLockAcquire(&my_board->mutex);
+	if (!task->slot->again)
+		task->slot->hold = hold;
+	asker = task->slot->asker;
+	scheduler = my_board->scheduler;
+	SpinLockRelease(&my_board->mutex);
+	wake(asker);
+	if (state != PF_HOLD_TRYING)
+		(void) pf_board_tell(scheduler, GetCurrentTimestamp());
+}
+
+/* ---- the holder: attempts --------------------------------------------- */
+
+static long
+ms_until(TimestampTz end)
+{
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+}
+
+/* Takes a lock that is free; false if it is not. */
+static bool
+take(const PfWanted *wanted)
+{
+	LOCKTAG		tag;
+
+	pf_wanted_tag(wanted, &tag);
+	return LockAcquire(&tag, wanted->mode, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* For the rest of a subtransaction, no wait for a lock is longer than this. */
+static void
+limit_waits(long ms)
+{
+	(void) set_config_option("lock_timeout", psprintf("%ld", ms), PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/* Waits for a lock; raises 55P03 when the time is over, 57014 when interrupted. */
+static void
+take_waiting(const PfWanted *wanted, long ms)
+{
+	LOCKTAG		tag;
+
+	pf_wanted_tag(wanted, &tag);
+	limit_waits(ms);
+	(void) LockAcquire(&tag, wanted->mode, false, false);
+}
+
+static bool
+same_object(const PfWanted *a, const PfWanted *b)
+{
+	return a->classid == b->classid && a->objid == b->objid;
+}
+
+/* Puts an object at the front of those to wait for; true if it was not among them. */
+static bool
+make_hot(Task *task, const PfWanted *wanted)
+{
+	MemoryContext old = MemoryContextSwitchTo(task->context);
+	PfWanted   *entry = NULL;
+	bool		new;
+	ListCell   *cell;
+
+	foreach(cell, task->hot)
+		if (same_object(lfirst(cell), wanted))
+			entry = lfirst(cell);
+	new = entry == NULL;
+	if (new)
+	{
+		entry = palloc(sizeof(PfWanted));
+		*entry = *wanted;
+	}
+	else
+		task->hot = list_delete_ptr(task->hot, entry);
+	task->hot = lcons(entry, task->hot);
+	MemoryContextSwitchTo(old);
+	return new;
+}
+
+/* Takes what is free of a list; what is not becomes hot.  The number of the latter, and of new ones. */
+static int
+take_free(Task *task, const PfWantedList *list, int *new)
+{
+	int			busy = 0;
+
+	for (int i = 0; i < list->count; i++)
+	{
+		if (take(&list->items[i]))
+			continue;
+		busy++;
+		if (make_hot(task, &list->items[i]))
+			(*new)++;
+	}
+	return busy;
+}
+
+typedef enum Outcome
+{
+	OUTCOME_DONE,
+	OUTCOME_BUSY,				/* something is not free */
+	OUTCOME_LEARNED,			/* the same, and it was not known before */
+	OUTCOME_SLOW,				/* everything is free, but there is too much of it */
+	OUTCOME_OVER				/* the freeze has ended, or this process is nobody's */
+} Outcome;
+
+/*
+ * One attempt, inside its subtransaction; *waits_for is what it waits for
+ * while it does.
+ */
+static Outcome
+try_locks(Task *task, const PfWanted *volatile *waits_for)
+{
+	PfFreeze   *freeze;
+	bool		waited = false;
+	TimestampTz end;
+	int			busy;
+	int			new = 0;
+	ListCell   *cell;
+
+	limit_waits(task->slot->slice);
+	freeze = journal_read(task->id);
+	if (freeze == NULL || !pf_state_is_live(freeze->state))
+		return OUTCOME_OVER;
+	/* not written yet, or never will be: then nobody could have it let go */
+	if (pf_board_read_row(PF_HOLDER_ROW, false) != my_handle)
+		return ms_until(TimestampTzPlusMilliseconds(started_at, ORPHAN_AFTER)) > 0 ? OUTCOME_BUSY : OUTCOME_OVER;
+
+	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), task->slot->slice);
+	foreach(cell, task->hot)
+	{
+		long		left = ms_until(end);
+
+		*waits_for = lfirst(cell);
+		if (left <= 0)
+			return OUTCOME_BUSY;
+		if (!take(lfirst(cell)))
+		{
+			take_waiting(lfirst(cell), left);
+			waited = true;
+		}
+	}
+	*waits_for = NULL;
+	task->schemas = pf_wanted_schemas(&freeze->target);
+	busy = take_free(task, task->schemas, &new);
+	if (busy == 0)
+	{
+		/* with the schemas locked, nothing new appears in them any more */
+		AcceptInvalidationMessages();
+		task->relations = pf_wanted_relations(&freeze->target);
+		busy = take_free(task, task->relations, &new);
+	}
+	if (busy > 0)
+		return new > 0 ? OUTCOME_LEARNED : OUTCOME_BUSY;
+	if (ms_until(end) <= 0)
+		return waited ? OUTCOME_BUSY : OUTCOME_SLOW;
+	/* also what was hot and is not wanted any more is held now, until the end */
+	AcceptInvalidationMessages();
+	return OUTCOME_DONE;
+}
+
+static bool
+is_timeout(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+}
+
+static void
+forget_task(Task *task)
+{
+	tasks = list_delete_ptr(tasks, task);
+	MemoryContextDelete(task->context);
+	pfree(task);
+}
+
+/* Under no spinlock: frees the slot and tells who waits for that. */
+static void
+free_slot(Slot *slot)
+{
+	int			asker;
+
+	SpinLockAcquire(&my_board->mutex);
+	asker = slot->asker;
+	memset(slot, 0, sizeof(Slot));
+	slot->asker = NOBODY;
+	SpinLockRelease(&my_board->mutex);
+	wake(asker);
+}
+
+static bool
+holds_anything(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+		if (((Task *) lfirst(cell))->holding)
+			return true;
+	return false;
+}
+
+/* While nothing is held: a new transaction, so that nothing of the old one stays. */
+static void
+renew_transaction(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	CommitTransactionCommand();
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+static void
+attempt(Task *task)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	const PfWanted *volatile waits_for = NULL;
+	volatile Outcome outcome = OUTCOME_BUSY;
+	ErrorData  *volatile error = NULL;
+
+	MemoryContextReset(task->attempt);
+	task->schemas = task->relations = NULL;
+	task->attempts++;
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(task->attempt);
+		in_attempt = true;
+		outcome = try_locks(task, &waits_for);
+		in_attempt = false;
+		MemoryContextSwitchTo(context);
+		if (outcome == OUTCOME_DONE)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		in_attempt = false;
+		MemoryContextSwitchTo(task->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	/* one that came too late for the attempt */
+	QueryCancelPending = false;
+	InvalidateCatalogSnapshot();
+
+	if (error == NULL && outcome == OUTCOME_DONE)
+	{
+		task->holding = true;
+		report(task, PF_HOLD_HOLDING, 0, NULL);
+		return;
+	}
+	if (!holds_anything())
+		renew_transaction();
+	if (waits_for)
+		(void) make_hot(task, waits_for);
+	if (error && !is_timeout(error))
+		report(task, PF_HOLD_FAILED, error->sqlerrcode, error->message);
+	else if (error == NULL && outcome == OUTCOME_OVER)
+		report(task, PF_HOLD_FAILED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the freeze is over");
+	else if (error == NULL && outcome == OUTCOME_SLOW && ++task->slow >= SLOW_MAX)
+		report(task, PF_HOLD_FAILED, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+			   psprintf("taking the locks takes longer than %d ms, although all of them are free", task->slot->slice));
+	else
+	{
+		double		wait = 0;
+
+		/* what was learned is worth a second try at once */
+		if (error || outcome != OUTCOME_LEARNED || task->attempts % 2 == 0)
+		{
+			task->pause = Min(task->pause * 1.6, LAST_PAUSE);
+			wait = task->pause * (0.5 + pg_prng_double(&pg_global_prng_state));
+		}
+		task->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) wait);
+		report(task, PF_HOLD_TRYING, 0, NULL);
+	}
+	if (error)
+		FreeErrorData(error);
+}
+
+/* ---- the holder: holding ---------------------------------------------- */
+
+static void
+release_list(const PfWantedList *list)
+{
+	for (int i = 0; i < list->count; i++)
+	{
+		LOCKTAG		tag;
+
+		pf_wanted_tag(&list->items[i], &tag);
+		(void) LockRelease(&tag, list->items[i].mode, false);
+	}
+}
+
+/* Lets go of a freeze's locks; those that another freeze has too stay. */
+static void
+release(Task *task)
+{
+	if (!task->holding)
+		return;
+	task->holding = false;
+	if (holds_anything())
+	{
+		release_list(task->relations);
+		release_list(task->schemas);
+	}
+	else
+		renew_transaction();
+}
+
+/* Looks what others have written into the slots. */
+static void
+read_board(void)
+{
+	for (int i = 0; i < SLOTS; i++)
+	{
+		Slot	   *slot = &my_board->slots[i];
+		Task	   *task = NULL;
+		ListCell   *cell;
+		int64		id;
+		bool		let_go;
+		bool		again;
+		bool		trying;
+
+		SpinLockAcquire(&my_board->mutex);
+		id = slot->id;
+		let_go = slot->let_go;
+		again = slot->again;
+		slot->again = false;
+		trying = slot->hold.state == PF_HOLD_TRYING;
+		SpinLockRelease(&my_board->mutex);
+
+		foreach(cell, tasks)
+			if (((Task *) lfirst(cell))->slot == slot)
+				task = lfirst(cell);
+		/* a slot that was given up and filled anew */
+		if (task && task->id != id)
+		{
+			release(task);
+			forget_task(task);
+			task = NULL;
+		}
+		if (id == 0)
+			continue;
+		if (let_go)
+		{
+			if (task)
+			{
+				release(task);
+				forget_task(task);
+			}
+			free_slot(slot);
+			continue;
+		}
+		if (task == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+			task = palloc0(sizeof(Task));
+			task->id = id;
+			task->slot = slot;
+			task->context = AllocSetContextCreate(TopMemoryContext, "pg_freeze holder task", ALLOCSET_SMALL_SIZES);
+			task->attempt = AllocSetContextCreate(task->context, "pg_freeze holder attempt", ALLOCSET_DEFAULT_SIZES);
+			task->pause = FIRST_PAUSE;
+			tasks = lappend(tasks, task);
+			MemoryContextSwitchTo(old);
+		}
+		else if (again || (trying && task->holding))
+		{
+			release(task);
+			task->next_try = 0;
+		}
+	}
+}
+
+/* When nothing is left to do: true if nobody has asked for anything meanwhile. */
+static bool
+retire(void)
+{
+	bool		idle = true;
+
+	SpinLockAcquire(&my_board->mutex);
+	for (int i = 0; i < SLOTS; i++)
+		if (my_board->slots[i].id != 0)
+			idle = false;
+	if (idle)
+		my_board->alive = false;
+	SpinLockRelease(&my_board->mutex);
+	return idle;
+}
+
+/* See holder.h. */
+int
+pf_database_age(void)
+{
+	HeapTuple	tuple;
+	Form_pg_database form;
+	int32		xids;
+	int32		multixacts;
+
+	AcceptInvalidationMessages();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
+	form = (Form_pg_database) GETSTRUCT(tuple);
+	xids = (int32) (ReadNextTransactionId() - form->datfrozenxid);
+	multixacts = (int32) (ReadNextMultiXactId() - form->datminmxid);
+	ReleaseSysCache(tuple);
+	return Max(xids, multixacts);
+}
+
+/*
+ * Lets go of everything if the database has become too old: the locks keep
+ * vacuum out.  Returns in how many ms to look again at the latest.
+ */
+static long
+check_age(void)
+{
+	int			left = pf_guc_lock_max_age - pf_database_age();
+	ListCell   *cell;
+
+	InvalidateCatalogSnapshot();
+	if (left > 0)
+		return Min(Max(left / FASTEST_XIDS, 1000), AGE_CHECK_MAX);
+	foreach(cell, tasks)
+	{
+		Task	   *task = lfirst(cell);
+
+		if (!task->holding)
+			continue;
+		release(task);
+		report(task, PF_HOLD_TOO_OLD, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			   psprintf("the database is older than pg_freeze.lock_max_age, %d transactions, and vacuum could not get in",
+						pf_guc_lock_max_age));
+	}
+	return AGE_CHECK_MAX;
+}
+
+/* ---- the holder: the process ------------------------------------------ */
+
+static void
+hold_locks(void)
+{
+	static uint32 wait_event = 0;
+	MemoryContext round = AllocSetContextCreate(TopMemoryContext, "pg_freeze holder round", ALLOCSET_DEFAULT_SIZES);
+
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PgFreezeHolder");
+	for (;;)
+	{
+		TimestampTz next = PF_NEVER;
+		List	   *todo;
+		ListCell   *cell;
+
+		MemoryContextReset(round);
+		MemoryContextSwitchTo(round);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		read_board();
+		if (tasks == NIL && retire())
+			return;
+		if (holds_anything())
+			next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), check_age());
+
+		todo = list_copy(tasks);
+		foreach(cell, todo)
+		{
+			Task	   *task = lfirst(cell);
+
+			if (task->holding || task->slot->hold.state != PF_HOLD_TRYING)
+				continue;
+			if (task->next_try <= GetCurrentTimestamp())
+				attempt(task);
+			if (!task->holding && task->slot->hold.state == PF_HOLD_TRYING)
+				next = Min(next, task->next_try);
+			else if (task->holding)
+				next = GetCurrentTimestamp();	/* for the age */
+		}
+		pgstat_report_activity(holds_anything() ? STATE_IDLEINTRANSACTION : STATE_RUNNING,
+							   holds_anything() ? "pg_freeze: holds the locks of live freezes" : "pg_freeze: takes locks");
+		if (next > GetCurrentTimestamp())
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 Min(ms_until(next), AGE_CHECK_MAX), wait_event);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* The entry point of a holder; its argument is the handle of its board. */
+void
+pf_holder_main(Datum main_arg)
+{
+	dsm_segment *segment;
+	Oid			database;
+	int			asker;
+
+	my_handle = DatumGetUInt32(main_arg);
+	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, handle_interrupt);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	segment = dsm_attach(my_handle);
+	if (segment == NULL)
+		proc_exit(0);
+	dsm_pin_mapping(segment);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	pf_worker_settings();
+	/* a lock wait of ours is never worth a line in the log */
+	SetConfigOption("log_lock_waits", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	my_board = board_in(segment);
+	if (my_board == NULL)
+		proc_exit(0);
+
+	started_at = GetCurrentTimestamp();
+	before_shmem_exit(leave_board, (Datum) 0);
+	SpinLockAcquire(&my_board->mutex);
+	my_board->alive = true;
+	my_board->procno = MyProcNumber;
+	my_board->pid = MyProcPid;
+	asker = my_board->slots[0].asker;
+	SpinLockRelease(&my_board->mutex);
+	wake(asker);
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	hold_locks();
+	CommitTransactionCommand();
+	proc_exit(0);
+}

@@ -1,0 +1,619 @@
+/*-------------------------------------------------------------------------
+ *
+ * lock.c
+ *	  The strategy "lock": a background worker holds a lock on everything that
+ *	  the target could write to.
+ *
+ * Nothing in the catalogs is changed.  The locks are taken and held by the
+ * holder (holder.c); here is what the rest of pg_freeze asks of a strategy.
+ *
+ * Engaging checks that there is room and writes down that the freeze is under
+ * way.  The drain asks the holder and waits until it has everything: with
+ * locks, closing the door and waiting for who is inside are one thing.  While
+ * it waits, this side looks whether somebody the holder waits for waits for the
+ * holder, and then has it let go at once; asks autovacuum to go; and raises
+ * 25001 where it is the caller who is in the way.
+ *
+ * The freeze lasts as long as the holder.  lock_attend(), which the scheduler
+ * and each request call, finds that it has gone, writes down that the freeze is
+ * lost and since when, and has a new one take the locks again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/transam.h"
+#include "access/twophase.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_largeobject_metadata.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "drain.h"
+#include "guc.h"
+#include "holder.h"
+#include "journal.h"
+#include "leak.h"
+#include "lock.h"
+#include "step.h"
+#include "wanted.h"
+
+#define FAST_PATH_RESERVE	16	/* locks of a backend that strong locks may push off its fast path */
+#define ROOM_MARGIN			64	/* locks that come and go between the look and the locking */
+
+/* ---- the lock table --------------------------------------------------- */
+
+/* Everything that is wanted, schemas first. */
+static List *
+wanted_lists(const PfTarget *target)
+{
+	return list_make2(pf_wanted_schemas(target), pf_wanted_relations(target));
+}
+
+static int
+count_wanted(List *lists)
+{
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, lists)
+		count += ((PfWantedList *) lfirst(cell))->count;
+	return count;
+}
+
+typedef struct HeldLock
+{
+	LOCKTAG		tag;
+	LOCKMASK	modes;
+} HeldLock;
+
+/* The locks that a process has, and what the lock table has besides. */
+typedef struct LockTable
+{
+	HTAB	   *held;			/* of HeldLock */
+	int			in_use;			/* entries of the main table */
+	int			fast;			/* locks on a fast path */
+} LockTable;
+
+static LockTable
+read_lock_table(int pid)
+{
+	HASHCTL		ctl = {.keysize = sizeof(LOCKTAG),.entrysize = sizeof(HeldLock),.hcxt = CurrentMemoryContext};
+	LockTable	table = {hash_create("pg_freeze locks", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT)};
+	LockData   *data = GetLockStatusData();
+
+	for (int i = 0; i < data->nelements; i++)
+	{
+		LockInstanceData *lock = &data->locks[i];
+
+		if (lock->fastpath)
+			table.fast++;
+		else
+			table.in_use++;
+		if (pid != 0 && lock->pid == pid)
+			((HeldLock *) hash_search(table.held, &lock->locktag, HASH_ENTER, NULL))->modes = lock->holdMask;
+	}
+	pfree(data->locks);
+	pfree(data);
+	return table;
+}
+
+static bool
+is_held(const LockTable *table, const PfWanted *wanted)
+{
+	LOCKTAG		tag;
+	HeldLock   *held;
+
+	pf_wanted_tag(wanted, &tag);
+	held = hash_search(table->held, &tag, HASH_FIND, NULL);
+	return held && (held->modes & LOCKBIT_ON(wanted->mode));
+}
+
+/*
+ * Whether the lock table has room for a target.  Computed as the server does
+ * when it makes the table; a reserve is left for everybody else: strong locks
+ * on many relations keep all backends off their fast paths.  Otherwise *setting
+ * is what max_locks_per_transaction has to be, and the result says why.
+ */
+static char *
+lacks_room(const PfTarget *target, int pid, int *setting)
+{
+	LockTable	table = read_lock_table(pid);
+	int			per_transaction = MaxBackends + max_prepared_xacts;
+	int64		room = (int64) max_locks_per_xact * per_transaction;
+	int64		reserve = Max(FAST_PATH_RESERVE * (int64) MaxBackends, 2 * (int64) table.fast) + ROOM_MARGIN;
+	int64		new = 0;
+	int64		need;
+	ListCell   *cell;
+
+	foreach(cell, wanted_lists(target))
+	{
+		PfWantedList *list = lfirst(cell);
+
+		for (int i = 0; i < list->count; i++)
+			if (!is_held(&table, &list->items[i]))
+				new++;
+	}
+	hash_destroy(table.held);
+	need = new + table.in_use + reserve;
+	if (need <= room)
+		return NULL;
+	*setting = (int) ((need + per_transaction - 1) / per_transaction);
+	return psprintf(INT64_FORMAT " locks are needed, %d are in use and " INT64_FORMAT " are kept for others; there is room for " INT64_FORMAT,
+					new, table.in_use, reserve, room);
+}
+
+/*
+ * What keeps ACCESS EXCLUSIVE from being used: a sign of a standby, which
+ * would hold the locks too.  NULL: nothing.
+ */
+static char *
+standby_sign(void)
+{
+	PfSpi		spi;
+	char	   *sign;
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!XLogStandbyInfoActive() || pf_guc_lock_standbys)
+		return NULL;
+	spi = pf_spi_begin();
+	journal_execute("SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_get_wal_senders() AS s (pid)) THEN 'a standby or a backup is connected'"
+					" WHEN EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical') THEN 'there is a physical replication slot'"
+					" WHEN current_setting('archive_mode') <> 'off' THEN 'WAL is archived, from which a standby may read' END",
+					0, NULL, NULL, NULL, true);
+	sign = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	sign = sign ? MemoryContextStrdup(context, sign) : NULL;
+	pf_spi_end(spi);
+	return sign;
+}
+
+/* See lock.h. */
+char *
+pf_lock_obstacle(const PfTarget *target)
+{
+	int			setting;
+	char	   *why = target->mode == PF_ALL ? standby_sign() : NULL;
+
+	if (why == NULL && pf_database_age() >= pf_guc_lock_max_age)
+		why = pstrdup("the database is older than pg_freeze.lock_max_age");
+	if (why == NULL)
+		why = lacks_room(target, 0, &setting);
+	return why;
+}
+
+/* Raises what keeps a target from being locked. */
+static void
+check_obstacles(const PfFreeze *freeze)
+{
+	const PfTarget *target = &freeze->target;
+	int			setting;
+	char	   *why;
+
+	if (target->mode == PF_ALL && (why = standby_sign()) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("strategy lock in mode all would lock standbys as well"),
+				 errdetail("ACCESS EXCLUSIVE locks go through the WAL, stop readers there, and can fill a standby's lock table: %s.", why),
+				 errhint("Use mode write, strategy revoke, or SET pg_freeze.lock_standbys = on if that is meant.")));
+	if (pf_database_age() >= pf_guc_lock_max_age)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("strategy lock would keep vacuum out of a database that needs it"),
+				 errdetail("The oldest transaction id or multixact in it is %d old, pg_freeze.lock_max_age is %d.",
+						   pf_database_age(), pf_guc_lock_max_age),
+				 errhint("VACUUM the database, or use strategy revoke.")));
+	why = lacks_room(target, pf_holder_look(freeze->id).pid, &setting);
+	if (why)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("the lock table is too small to lock %s", pf_target_text(target)),
+				 errdetail("%s.", why),
+				 errhint("Set max_locks_per_transaction to %d or more (now %d) and restart, freeze less at a time, or use strategy revoke.",
+						 setting, max_locks_per_xact)));
+}
+
+/* ---- dry run ---------------------------------------------------------- */
+
+static const char *
+mode_text(LOCKMODE mode)
+{
+	return mode == AccessExclusiveLock ? "ACCESS EXCLUSIVE" : mode == ExclusiveLock ? "EXCLUSIVE" : "SHARE";
+}
+
+static void
+lock_check(const PfTarget *target, PfEmit emit, void *arg)
+{
+	char	   *why = pf_lock_obstacle(target);
+	ListCell   *cell;
+
+	foreach(cell, wanted_lists(target))
+	{
+		PfWantedList *list = lfirst(cell);
+
+		for (int i = 0; i < list->count; i++)
+		{
+			PfWanted   *wanted = &list->items[i];
+
+			emit(arg, wanted->relkind ? wanted->objid : InvalidOid, pf_wanted_kind(wanted), pf_wanted_name(wanted),
+				 psprintf("locks it, %s", mode_text(wanted->mode)));
+		}
+	}
+	if (why)
+		emit(arg, InvalidOid, "obstacle", NULL, why);
+}
+
+/* ---- engaging and draining -------------------------------------------- */
+
+static char *missing(PfFreeze *freeze, const PfHold *hold, int64 *checked);
+
+/*
+ * In state engaging: checks, and locks nothing yet.  In state draining the
+ * locks are held: looks whether they are all that is wanted.
+ */
+static int64
+lock_engage(PfFreeze *freeze, int64 *covered)
+{
+	PfHold		hold;
+	Oid			type = INT8OID;
+	Datum		value;
+	int64		checked;
+
+	if (freeze->state == PF_ENGAGING)
+	{
+		/* what is nothing needs no room */
+		int			count = count_wanted(wanted_lists(&freeze->target));
+
+		if (count > 0)
+			check_obstacles(freeze);
+		return count;
+	}
+	hold = pf_holder_look(freeze->id);
+	if (hold.state != PF_HOLD_HOLDING || missing(freeze, &hold, &checked) != NULL)
+	{
+		pf_holder_again(freeze->id);
+		return 1;
+	}
+	freeze->changed = hold.locks;
+	value = Int64GetDatum(freeze->changed);
+	journal_set(freeze->id, "changed = $2", 1, &type, &value, NULL);
+	return 0;
+}
+
+/* Looks whom the holder waits for, and does what helps; in a transaction. */
+static void
+clear_the_way(PfFreeze *freeze, int holder)
+{
+	Oid			type = INT4OID;
+	Datum		value = Int32GetDatum(holder);
+	PfSpi		spi;
+
+	if (pf_waits_for(holder, freeze->by_pid))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("the freeze waits for a lock that its own caller holds"),
+				 errhint("Commit or roll back first.")));
+	if (pf_waits_for(holder, holder))
+		pf_holder_interrupt();
+
+	spi = pf_spi_begin();
+	journal_execute("SELECT pg_cancel_backend(pid), pid, query FROM pg_stat_activity"
+					" WHERE backend_type = 'autovacuum worker' AND pid = ANY (pg_blocking_pids($1))"
+					" AND query NOT LIKE '%(to prevent wraparound)'", 1, &type, &value, NULL, false);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		ereport(LOG,
+				(errmsg("pg_freeze: freeze " INT64_FORMAT " asked autovacuum worker %s to go: %s", freeze->id,
+						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2),
+						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3))));
+	pf_spi_end(spi);
+}
+
+static bool
+lock_drained(PfFreeze *freeze)
+{
+	PfHold		hold;
+
+	pf_begin();
+	hold = pf_holder_look(freeze->id);
+	if (hold.state == PF_HOLD_TRYING)
+		clear_the_way(freeze, hold.pid);
+	CommitTransactionCommand();
+
+	switch (hold.state)
+	{
+		case PF_HOLD_NONE:
+			/* not asked yet, or it died before it had everything */
+			pf_holder_ask(freeze->id);
+			return false;
+		case PF_HOLD_TRYING:
+			return false;
+		case PF_HOLD_HOLDING:
+			return true;
+		case PF_HOLD_FAILED:
+		case PF_HOLD_TOO_OLD:
+			break;
+	}
+	ereport(ERROR,
+			(errcode(hold.sqlstate),
+			 errmsg("%s could not be locked: %s", pf_target_text(&freeze->target), hold.why),
+			 hold.sqlstate == ERRCODE_OUT_OF_MEMORY ?
+			 errhint("Raise max_locks_per_transaction (now %d); a restart is needed.", max_locks_per_xact) :
+			 hold.sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ?
+			 errhint("Freeze less at a time, schema by schema, or use strategy revoke.") :
+			 errhint("See the server log.")));
+	return false;
+}
+
+/*
+ * $1 relations, $2 schemas, $3 mode is "all", $4 freeze or 0, $5 mode of the
+ * lock on large objects.  Whoever has a lock that keeps the holder from
+ * getting its own.  Sessions of superusers are not signalled: whoever may
+ * freeze could not end them otherwise.
+ */
+static const char blockers_sql[] =
+"WITH held AS MATERIALIZED (\n"
+"	SELECT DISTINCT ON (l.pid, l.virtualtransaction) l.pid, l.virtualtransaction, l.mode,\n"
+"		CASE WHEN l.locktype = 'relation' THEN l.relation::regclass::text ELSE 'schema ' || l.objid::regnamespace END AS name\n"
+"	FROM pg_locks l\n"
+"	WHERE l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
+"		AND CASE WHEN l.locktype = 'relation' AND l.relation = 'pg_largeobject_metadata'::regclass\n"
+"				THEN l.relation = ANY ($1) AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock', 'SIReadLock')\n"
+"			WHEN l.locktype = 'relation'\n"
+"				THEN l.relation = ANY ($1) AND l.mode <> 'SIReadLock' AND ($3 OR l.mode <> 'AccessShareLock')\n"
+"			ELSE l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass AND l.objid = ANY ($2) END\n"
+"	ORDER BY l.pid, l.virtualtransaction, l.mode = 'AccessShareLock', l.relation)\n"
+"SELECT s.pid, NULL::text, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
+"	'holds ' || h.mode || ' on ' || h.name\n"
+"		|| CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
+"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND NOT coalesce(r.rolsuper, true),\n"
+"	s.xact_start, s.backend_start\n"
+"FROM held h JOIN pg_stat_activity s ON s.pid = h.pid LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
+"WHERE s.backend_type <> 'parallel worker' AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
+"	AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
+"UNION ALL\n"
+"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'holds ' || h.mode || ' on ' || h.name, false, p.prepared, NULL\n"
+"FROM held h JOIN pg_locks t ON t.locktype = 'transactionid' AND t.granted AND t.pid IS NULL\n"
+"	AND t.virtualtransaction = h.virtualtransaction\n"
+"	JOIN pg_prepared_xacts p ON p.transaction = t.transactionid\n"
+"WHERE h.pid IS NULL\n"
+"ORDER BY 10, 1";
+
+static Datum
+wanted_oids(List *lists, Oid classid)
+{
+	ArrayBuildState *oids = initArrayResult(OIDOID, CurrentMemoryContext, false);
+	ListCell   *cell;
+
+	foreach(cell, lists)
+	{
+		PfWantedList *list = lfirst(cell);
+
+		for (int i = 0; i < list->count; i++)
+			if (list->items[i].classid == classid)
+				oids = accumArrayResult(oids, ObjectIdGetDatum(list->items[i].objid), false, OIDOID, CurrentMemoryContext);
+	}
+	return makeArrayResult(oids, CurrentMemoryContext);
+}
+
+static List *
+lock_blockers(const PfTarget *target, int64 freeze_id)
+{
+	Oid			types[] = {OIDARRAYOID, OIDARRAYOID, BOOLOID, INT8OID};
+	List	   *lists = wanted_lists(target);
+	Datum		values[4];
+
+	values[0] = wanted_oids(lists, RelationRelationId);
+	values[1] = wanted_oids(lists, NamespaceRelationId);
+	values[2] = BoolGetDatum(target->mode == PF_ALL);
+	values[3] = Int64GetDatum(freeze_id);
+	return pf_drain_query(blockers_sql, 4, types, values, NULL);
+}
+
+/* ---- in force? -------------------------------------------------------- */
+
+/* The first thing wanted now that the holder has not, NULL if it has all. */
+static char *
+missing(PfFreeze *freeze, const PfHold *hold, int64 *checked)
+{
+	LockTable	table = read_lock_table(hold->pid);
+	char	   *first = NULL;
+	int64		count = 0;
+	ListCell   *cell;
+
+	*checked = 0;
+	foreach(cell, wanted_lists(&freeze->target))
+	{
+		PfWantedList *list = lfirst(cell);
+
+		for (int i = 0; i < list->count; i++)
+		{
+			PfWanted   *wanted = &list->items[i];
+
+			++*checked;
+			if (is_held(&table, wanted))
+				continue;
+			if (count++ == 0)
+				first = psprintf("%s %s is new to the target and was not locked", pf_wanted_kind(wanted), pf_wanted_name(wanted));
+		}
+	}
+	hash_destroy(table.held);
+	return count > 1 ? psprintf("%s, nor were " INT64_FORMAT " more", first, count - 1) : first;
+}
+
+/* Large objects of a role that were made since; a database's are locked. */
+static char *
+new_large_objects(PfFreeze *freeze, const PfHold *hold)
+{
+	MemoryContext context = CurrentMemoryContext;
+	PfSpi		spi = pf_spi_begin();
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[2];
+	char	   *text = NULL;
+
+	values[0] = ObjectIdGetDatum(freeze->target.oid);
+	values[1] = CStringGetTextDatum(psprintf("%u", hold->next_xid));
+	journal_execute("SELECT 'large object ' || min(oid::bigint) || ' is new' FROM pg_largeobject_metadata"
+					" WHERE lomowner = $1 AND age(xmin) <= age($2::xid) HAVING count(*) > 0", 2, types, values, NULL, true);
+	if (SPI_processed > 0)
+		text = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	pf_spi_end(spi);
+	return text;
+}
+
+static char *
+lock_broken(PfFreeze *freeze, int64 *checked)
+{
+	PfHold		hold = pf_holder_look(freeze->id);
+	char	   *what;
+
+	*checked = 0;
+	if (hold.state != PF_HOLD_HOLDING)
+		return pstrdup("nothing holds its locks");
+	if (freeze->state == PF_FROZEN && hold.since > freeze->frozen_at)
+		return psprintf("its locks were taken again at %s", timestamptz_to_str(hold.since));
+	what = missing(freeze, &hold, checked);
+	if (what == NULL && freeze->target.kind == PF_ROLE)
+		what = new_large_objects(freeze, &hold);
+	return what;
+}
+
+/* The process holds nothing that outlives it: letting go comes after the commit. */
+static void
+lock_release(PfFreeze *freeze, PfRestore *result)
+{
+	PfHold		hold = pf_holder_look(freeze->id);
+
+	if (hold.state == PF_HOLD_HOLDING)
+		result->restored = hold.locks;
+}
+
+/* ---- lost, and taken again -------------------------------------------- */
+
+static void
+note_lost(PfFreeze *freeze, const char *why, bool stays_lost)
+{
+	char	   *what;
+
+	pf_begin();
+	what = psprintf("its locks were let go at the latest at %s: %s", timestamptz_to_str(GetCurrentTimestamp()), why);
+	journal_note_gap(freeze->id, what);
+	journal_set(freeze->id, psprintf("lost_at = clock_timestamp(), retaken_at = NULL, stays_lost = %s", stays_lost ? "true" : "false"),
+				0, NULL, NULL, NULL);
+	if (freeze->state == PF_FROZEN)
+		journal_transition(freeze, PF_LOST, what);
+	else
+		ereport(LOG,
+				(errmsg("pg_freeze: freeze " INT64_FORMAT " of %s is lost again: %s", freeze->id,
+						pf_target_text(&freeze->target), what)));
+	freeze->retaken_at = 0;
+	freeze->stays_lost = stays_lost;
+	CommitTransactionCommand();
+}
+
+static void
+note_retaken(PfFreeze *freeze, TimestampTz at)
+{
+	char	   *what;
+
+	pf_begin();
+	what = psprintf("they were taken again at %s", timestamptz_to_str(at));
+	journal_note_gap(freeze->id, what);
+	journal_set(freeze->id, "retaken_at = clock_timestamp()", 0, NULL, NULL, NULL);
+	ereport(LOG,
+			(errmsg("pg_freeze: freeze " INT64_FORMAT " of %s was lost, its locks are taken again", freeze->id,
+					pf_target_text(&freeze->target))));
+	CommitTransactionCommand();
+}
+
+/* Asks for the locks of a lost freeze; what keeps them away is a line in the log. */
+static void
+take_again(PfFreeze *freeze)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		pf_holder_ask(freeze->id);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		pf_abort();
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("pg_freeze: the locks of freeze " INT64_FORMAT " cannot be taken again yet: %s", freeze->id, error->message),
+				 error->hint ? errhint("%s", error->hint) : 0));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/* Called for a freeze that is frozen or lost; its work lock is held. */
+static void
+lock_attend(PfFreeze *freeze)
+{
+	PfHold		hold;
+
+	pf_begin();
+	hold = pf_holder_look(freeze->id);
+	CommitTransactionCommand();
+
+	if (hold.state != PF_HOLD_HOLDING && (freeze->state == PF_FROZEN || freeze->retaken_at != 0))
+		note_lost(freeze,
+				  freeze->is_copy ? "this database is a copy" :
+				  hold.state == PF_HOLD_FAILED || hold.state == PF_HOLD_TOO_OLD ? hold.why :
+				  "the process that held them ended",
+				  freeze->is_copy || hold.state == PF_HOLD_TOO_OLD);
+	if (freeze->state != PF_LOST || freeze->stays_lost)
+		return;
+
+	switch (hold.state)
+	{
+		case PF_HOLD_FAILED:
+			ereport(LOG,
+					(errmsg("pg_freeze: the locks of freeze " INT64_FORMAT " could not be taken again: %s", freeze->id, hold.why)));
+			take_again(freeze);
+			break;
+		case PF_HOLD_NONE:
+			take_again(freeze);
+			break;
+		case PF_HOLD_HOLDING:
+			if (freeze->retaken_at == 0)
+				note_retaken(freeze, hold.since);
+			break;
+		case PF_HOLD_TRYING:
+		case PF_HOLD_TOO_OLD:
+			break;
+	}
+}
+
+const PfStrategy pf_lock = {
+	.name = "lock",
+	.kinds = {true, true, true, false},
+	.modes = {true, true},
+	.rejects = false,
+	.done = "locked",
+	.intact = "every lock was held",
+	.check = lock_check,
+	.engage = lock_engage,
+	.drained = lock_drained,
+	.blockers = lock_blockers,
+	.release = lock_release,
+	.settle = pf_holder_let_go,
+	.settle_at_commit = pf_holder_let_go_at_commit,
+	.attend = lock_attend,
+	.broken = lock_broken,
+	.leaks = pf_lock_leaks,
+	.also_stops = pf_lock_also_stops,
+};

@@ -23,9 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
-/* ACL_DAT() of an array that, like every ACL, has one dimension and no nulls */
-#define ITEMS(acl) ((AclItem *) ((char *) (acl) + ARR_OVERHEAD_NONULLS(1)))
-
 static const char rights_letters[] = ACL_ALL_RIGHTS_STR;
 
 static Acl *
@@ -53,7 +50,7 @@ acl_truncate(Acl *acl, int nitems)
 static AclItem *
 acl_find(const Acl *acl, const AclItem *like)
 {
-	AclItem    *items = ITEMS(acl);
+	AclItem    *items = PF_ACL_ITEMS(acl);
 
 	for (int i = 0; i < ACL_NUM(acl); i++)
 		if (items[i].ai_grantee == like->ai_grantee &&
@@ -70,7 +67,7 @@ acl_find(const Acl *acl, const AclItem *like)
 Acl *
 pf_acl_take(const Acl *acl, PfGrantee who, AclMode mask)
 {
-	AclItem    *items = ITEMS(acl);
+	AclItem    *items = PF_ACL_ITEMS(acl);
 	Acl		   *result = NULL;
 	int			nresult = 0;
 
@@ -84,7 +81,7 @@ pf_acl_take(const Acl *acl, PfGrantee who, AclMode mask)
 			if (result == NULL)
 			{
 				result = acl_allocate(ACL_NUM(acl));
-				memcpy(ITEMS(result), items, i * sizeof(AclItem));
+				memcpy(PF_ACL_ITEMS(result), items, i * sizeof(AclItem));
 				nresult = i;
 			}
 			ACLITEM_SET_PRIVS_GOPTIONS(item,
@@ -94,7 +91,7 @@ pf_acl_take(const Acl *acl, PfGrantee who, AclMode mask)
 				continue;
 		}
 		if (result != NULL)
-			ITEMS(result)[nresult++] = item;
+			PF_ACL_ITEMS(result)[nresult++] = item;
 	}
 	if (result != NULL)
 		acl_truncate(result, nresult);
@@ -110,13 +107,13 @@ pf_acl_difference(const Acl *before, const Acl *after)
 
 	for (int i = 0; i < ACL_NUM(before); i++)
 	{
-		AclItem		item = ITEMS(before)[i];
+		AclItem		item = PF_ACL_ITEMS(before)[i];
 		AclItem    *left = acl_find(after, &item);
 
 		if (left != NULL)
 			ACLITEM_SET_RIGHTS(item, ACLITEM_GET_RIGHTS(item) & ~ACLITEM_GET_RIGHTS(*left));
 		if (ACLITEM_GET_RIGHTS(item) != ACL_NO_RIGHTS)
-			ITEMS(result)[nresult++] = item;
+			PF_ACL_ITEMS(result)[nresult++] = item;
 	}
 	acl_truncate(result, nresult);
 	return result;
@@ -130,15 +127,15 @@ Acl *
 pf_acl_give_back(const Acl *current, const Acl *taken, const Acl *order)
 {
 	Acl		   *result = acl_allocate(ACL_NUM(current) + ACL_NUM(taken));
-	AclItem    *items = ITEMS(result);
+	AclItem    *items = PF_ACL_ITEMS(result);
 	int			nresult = ACL_NUM(current);
 
-	memcpy(items, ITEMS(current), nresult * sizeof(AclItem));
+	memcpy(items, PF_ACL_ITEMS(current), nresult * sizeof(AclItem));
 	acl_truncate(result, nresult);
 
 	for (int t = 0; t < ACL_NUM(taken); t++)
 	{
-		AclItem		item = ITEMS(taken)[t];
+		AclItem		item = PF_ACL_ITEMS(taken)[t];
 		AclItem    *found = acl_find(result, &item);
 		AclItem    *place = acl_find(order, &item);
 		int			at = 0;
@@ -151,9 +148,9 @@ pf_acl_give_back(const Acl *current, const Acl *taken, const Acl *order)
 		if (place == NULL)
 			at = nresult;
 		else
-			for (int p = place - ITEMS(order) - 1; p >= 0; p--)
+			for (int p = place - PF_ACL_ITEMS(order) - 1; p >= 0; p--)
 			{
-				AclItem    *before = acl_find(result, &ITEMS(order)[p]);
+				AclItem    *before = acl_find(result, &PF_ACL_ITEMS(order)[p]);
 
 				if (before != NULL)
 				{
@@ -176,7 +173,7 @@ pf_acl_equal(const Acl *a, const Acl *b)
 	if (a == NULL || b == NULL)
 		return a == b;
 	return ACL_NUM(a) == ACL_NUM(b) &&
-		memcmp(ITEMS(a), ITEMS(b), ACL_NUM(a) * sizeof(AclItem)) == 0;
+		memcmp(PF_ACL_ITEMS(a), PF_ACL_ITEMS(b), ACL_NUM(a) * sizeof(AclItem)) == 0;
 }
 
 /* Whether "role" (ACL_ID_PUBLIC too) itself holds any bit of "mask". */
@@ -184,8 +181,8 @@ bool
 pf_acl_has(const Acl *acl, Oid role, AclMode mask)
 {
 	for (int i = 0; i < ACL_NUM(acl); i++)
-		if (ITEMS(acl)[i].ai_grantee == role &&
-			(ACLITEM_GET_PRIVS(ITEMS(acl)[i]) & mask) != 0)
+		if (PF_ACL_ITEMS(acl)[i].ai_grantee == role &&
+			(ACLITEM_GET_PRIVS(PF_ACL_ITEMS(acl)[i]) & mask) != 0)
 			return true;
 	return false;
 }
@@ -202,12 +199,12 @@ pf_acl_without_missing_roles(const Acl *acl, int *missing)
 
 	for (int i = 0; i < ACL_NUM(acl); i++)
 	{
-		AclItem    *item = &ITEMS(acl)[i];
+		AclItem    *item = &PF_ACL_ITEMS(acl)[i];
 
 		if ((item->ai_grantee == ACL_ID_PUBLIC ||
 			 SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(item->ai_grantee))) &&
 			SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(item->ai_grantor)))
-			ITEMS(result)[nresult++] = *item;
+			PF_ACL_ITEMS(result)[nresult++] = *item;
 		else
 			(*missing)++;
 	}
@@ -229,7 +226,7 @@ pf_acl_out(const Acl *acl)
 	initStringInfo(&text);
 	for (int i = 0; i < ACL_NUM(acl); i++)
 	{
-		AclItem    *item = &ITEMS(acl)[i];
+		AclItem    *item = &PF_ACL_ITEMS(acl)[i];
 		char		number[12];
 
 		if (i > 0)
@@ -308,7 +305,7 @@ pf_acl_in(const char *text, Oid (*map_role) (Oid role, void *arg), void *arg)
 		item.ai_privs = 0;
 		ACLITEM_SET_PRIVS_GOPTIONS(item, privs, goptions);
 		if (ACLITEM_GET_RIGHTS(item) != ACL_NO_RIGHTS)
-			ITEMS(result)[nresult++] = item;
+			PF_ACL_ITEMS(result)[nresult++] = item;
 	}
 	acl_truncate(result, nresult);
 	return result;
@@ -330,7 +327,7 @@ pf_acl_describe(const Acl *acl)
 	StringInfoData text;
 
 	for (int i = 0; i < ACL_NUM(acl); i++)
-		all |= ACLITEM_GET_PRIVS(ITEMS(acl)[i]) | ACLITEM_GET_GOPTIONS(ITEMS(acl)[i]);
+		all |= ACLITEM_GET_PRIVS(PF_ACL_ITEMS(acl)[i]) | ACLITEM_GET_GOPTIONS(PF_ACL_ITEMS(acl)[i]);
 	initStringInfo(&text);
 	for (int bit = 0; bit < N_ACL_RIGHTS; bit++)
 		if ((all & ((AclMode) 1 << bit)) != 0)

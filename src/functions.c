@@ -23,6 +23,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "guc.h"
+#include "holder.h"
 #include "journal.h"
 #include "miscadmin.h"
 #include "thaw.h"
@@ -736,7 +737,11 @@ freeze_in_force(PG_FUNCTION_ARGS)
 Datum
 freeze_holder_pid(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NULL();
+	PfHold		hold = pf_holder_look(PG_GETARG_INT64(0));
+
+	if (hold.state != PF_HOLD_HOLDING)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(hold.pid);
 }
 
 static Datum

@@ -703,6 +703,25 @@ typedef enum Outcome
 } Outcome;
 
 /*
+ * Reading takes locks on catalogs and on the journal, which are not to stay
+ * for as long as the freeze does: so it is done in a subtransaction that is
+ * rolled back.  What is read is in task->attempt.
+ */
+static void
+begin_reading(Task *task)
+{
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(task->attempt);
+}
+
+static void
+end_reading(Task *task)
+{
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(task->attempt);
+}
+
+/*
  * One attempt, inside its subtransaction; *waits_for is what it waits for
  * while it does.
  */
@@ -710,6 +729,7 @@ static Outcome
 try_locks(Task *task, const PfWanted *volatile *waits_for)
 {
 	PfFreeze   *freeze;
+	dsm_handle	handle;
 	bool		waited = false;
 	TimestampTz end;
 	int			busy;
@@ -717,11 +737,14 @@ try_locks(Task *task, const PfWanted *volatile *waits_for)
 	ListCell   *cell;
 
 	limit_waits(task->slot->slice);
+	begin_reading(task);
 	freeze = journal_read(task->id);
+	handle = pf_board_read_row(PF_HOLDER_ROW, false);
+	end_reading(task);
 	if (freeze == NULL || !pf_state_is_live(freeze->state))
 		return OUTCOME_OVER;
 	/* not written yet, or never will be: then nobody could have it let go */
-	if (pf_board_read_row(PF_HOLDER_ROW, false) != my_handle)
+	if (handle != my_handle)
 		return ms_until(TimestampTzPlusMilliseconds(started_at, ORPHAN_AFTER)) > 0 ? OUTCOME_BUSY : OUTCOME_OVER;
 
 	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), task->slot->slice);
@@ -739,13 +762,16 @@ try_locks(Task *task, const PfWanted *volatile *waits_for)
 		}
 	}
 	*waits_for = NULL;
+	begin_reading(task);
 	task->schemas = pf_wanted_schemas(&freeze->target);
+	end_reading(task);
 	busy = take_free(task, task->schemas, &new);
 	if (busy == 0)
 	{
 		/* with the schemas locked, nothing new appears in them any more */
-		AcceptInvalidationMessages();
+		begin_reading(task);
 		task->relations = pf_wanted_relations(&freeze->target);
+		end_reading(task);
 		busy = take_free(task, task->relations, &new);
 	}
 	if (busy > 0)
@@ -818,6 +844,7 @@ attempt(Task *task)
 	const PfWanted *volatile waits_for = NULL;
 	volatile Outcome outcome = OUTCOME_BUSY;
 	ErrorData  *volatile error = NULL;
+	int			level = GetCurrentTransactionNestLevel();
 
 	MemoryContextReset(task->attempt);
 	task->schemas = task->relations = NULL;
@@ -841,7 +868,8 @@ attempt(Task *task)
 		MemoryContextSwitchTo(task->context);
 		error = CopyErrorData();
 		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		while (GetCurrentTransactionNestLevel() > level)
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

@@ -26,7 +26,7 @@
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_largeobject_metadata.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -87,7 +87,7 @@ static LockTable
 read_lock_table(int pid)
 {
 	HASHCTL		ctl = {.keysize = sizeof(LOCKTAG),.entrysize = sizeof(HeldLock),.hcxt = CurrentMemoryContext};
-	LockTable	table = {hash_create("pg_freeze locks", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT)};
+	LockTable	table = {.held = hash_create("pg_freeze locks", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT)};
 	LockData   *data = GetLockStatusData();
 
 	for (int i = 0; i < data->nelements; i++)
@@ -598,6 +598,12 @@ lock_attend(PfFreeze *freeze)
 	}
 }
 
+static List *
+no_notes(const PfTarget *target)
+{
+	return NIL;
+}
+
 const PfStrategy pf_lock = {
 	.name = "lock",
 	.kinds = {true, true, true, false},
@@ -614,6 +620,6 @@ const PfStrategy pf_lock = {
 	.settle_at_commit = pf_holder_let_go_at_commit,
 	.attend = lock_attend,
 	.broken = lock_broken,
-	.leaks = pf_lock_leaks,
-	.also_stops = pf_lock_also_stops,
+	.leaks = no_notes,
+	.also_stops = no_notes,
 };

@@ -398,7 +398,7 @@ pf_object_in_target(PfCatalogs *catalogs, const PfObject *object, const PfTarget
 			return true;
 		if (object->acl)
 			for (int i = 0; i < ACL_NUM(object->acl); i++)
-				if (((AclItem *) ((char *) object->acl + ARR_OVERHEAD_NONULLS(1)))[i].ai_grantee == target->oid)
+				if (PF_ACL_ITEMS(object->acl)[i].ai_grantee == target->oid)
 					return true;
 		return false;
 	}

@@ -289,6 +289,9 @@ extern char *pf_target_text(const PfTarget *target);
 
 /* ---- acl.c ------------------------------------------------------------ */
 
+/* ACL_DAT() of an array that, like every ACL, has one dimension and no nulls */
+#define PF_ACL_ITEMS(acl) ((AclItem *) ((char *) (acl) + ARR_OVERHEAD_NONULLS(1)))
+
 /* Whose bits a freeze takes. */
 typedef struct PfGrantee
 {

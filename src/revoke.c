@@ -315,11 +315,11 @@ dangling_grants(const Acl *before, const Acl *after)
 		known = ACL_NUM(result);
 		for (int t = 0; t < ACL_NUM(lost); t++)
 		{
-			AclItem    *grantor = (AclItem *) ((char *) lost + ARR_OVERHEAD_NONULLS(1)) + t;
+			AclItem    *grantor = PF_ACL_ITEMS(lost) + t;
 
 			for (int i = 0; i < ACL_NUM(after); i++)
 			{
-				AclItem		item = ((AclItem *) ((char *) after + ARR_OVERHEAD_NONULLS(1)))[i];
+				AclItem		item = PF_ACL_ITEMS(after)[i];
 
 				if (item.ai_grantor != grantor->ai_grantee || item.ai_grantee == item.ai_grantor)
 					continue;

@@ -75,7 +75,7 @@ may_write(WantedState *state, const PfObject *object)
 		return false;			/* by default only the owner may */
 	for (int i = 0; i < ACL_NUM(object->acl); i++)
 	{
-		const AclItem *item = &ACL_DAT(object->acl)[i];
+		const AclItem *item = &PF_ACL_ITEMS(object->acl)[i];
 
 		if ((ACLITEM_GET_PRIVS(*item) & mask) && acts_as(state, item->ai_grantee))
 			return true;

@@ -139,7 +139,7 @@ privileges_on(const PfObject *object)
 	if (object->objtype == OBJECT_COLUMN)
 		return ACL_ALL_RIGHTS_COLUMN;
 	acl = acldefault(object->objtype, object->owner);
-	items = (AclItem *) ((char *) acl + ARR_OVERHEAD_NONULLS(1));
+	items = PF_ACL_ITEMS(acl);
 	for (int i = 0; i < ACL_NUM(acl); i++)
 		result |= ACLITEM_GET_PRIVS(items[i]);
 	return result;

@@ -18,7 +18,8 @@
 #include "access/xlog_internal.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_default_acl.h"
-#include "storage/lockdefs.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
@@ -101,6 +102,39 @@ pf_guc_source(const char *name)
 #define pf_select_best_grantor(grant, privileges, acl, owner, by, options) \
 	select_best_grantor(GetUserId(), privileges, acl, owner, by, options)
 #endif
+
+/*
+ * The queue of those who wait for a lock, under its partition's lock.
+ * 16: dclist instead of SHM_QUEUE; 19: PGPROC.waitLink instead of links.
+ */
+#if PG_VERSION_NUM >= 190000
+#define pf_wait_link waitLink
+#else
+#define pf_wait_link links
+#endif
+
+static inline PGPROC *
+pf_queue_next(LOCK *lock, PGPROC *proc)
+{
+#if PG_VERSION_NUM >= 160000
+	return dclist_has_next(&lock->waitProcs, &proc->pf_wait_link) ?
+		dlist_container(PGPROC, pf_wait_link, dclist_next_node(&lock->waitProcs, &proc->pf_wait_link)) : NULL;
+#else
+	return (PGPROC *) SHMQueueNext(&lock->waitProcs.links, &proc->pf_wait_link, offsetof(PGPROC, pf_wait_link));
+#endif
+}
+
+static inline void
+pf_queue_move_before(LOCK *lock, PGPROC *proc, PGPROC *other)
+{
+#if PG_VERSION_NUM >= 160000
+	dclist_delete_from(&lock->waitProcs, &proc->pf_wait_link);
+	dclist_insert_before(&lock->waitProcs, &other->pf_wait_link, &proc->pf_wait_link);
+#else
+	SHMQueueDelete(&proc->pf_wait_link);
+	SHMQueueInsertBefore(&other->pf_wait_link, &proc->pf_wait_link);
+#endif
+}
 
 /*
  * The end of the last WAL record, which XLogFlush() can reach: at the start

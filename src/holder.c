@@ -91,6 +91,7 @@ typedef struct Slot
 	int			asker;			/* whose latch to set when the state changes */
 	bool		let_go;
 	bool		again;
+	bool		go;
 	PfHold		hold;
 } Slot;
 
@@ -344,6 +345,7 @@ pf_holder_look(int64 id)
 		{
 			hold = slot->hold;
 			hold.pid = board->pid;
+			hold.slice = slot->slice;
 		}
 		SpinLockRelease(&board->mutex);
 		detach_board(segment);
@@ -369,9 +371,16 @@ pf_holder_interrupt(void)
 	}
 }
 
+typedef enum Word
+{
+	WORD_LET_GO,
+	WORD_AGAIN,
+	WORD_GO
+} Word;
+
 /* Tells the holder something about a freeze; false if it knows of none. */
 static bool
-tell(HolderBoard *board, int64 id, bool let_go)
+tell(HolderBoard *board, int64 id, Word word)
 {
 	Slot	   *slot;
 	int			procno = NOBODY;
@@ -382,12 +391,18 @@ tell(HolderBoard *board, int64 id, bool let_go)
 	{
 		procno = board->procno;
 		slot->asker = MyProcNumber;
-		if (let_go)
-			slot->let_go = true;
-		else
+		switch (word)
 		{
-			slot->again = true;
-			slot->hold.state = PF_HOLD_TRYING;
+			case WORD_LET_GO:
+				slot->let_go = true;
+				break;
+			case WORD_AGAIN:
+				slot->again = true;
+				slot->hold.state = PF_HOLD_TRYING;
+				break;
+			case WORD_GO:
+				slot->go = true;
+				break;
 		}
 	}
 	SpinLockRelease(&board->mutex);
@@ -395,18 +410,31 @@ tell(HolderBoard *board, int64 id, bool let_go)
 	return slot != NULL;
 }
 
-/* See holder.h. */
-void
-pf_holder_again(int64 id)
+static void
+tell_holder(int64 id, Word word)
 {
 	dsm_segment *segment;
 	HolderBoard *board = find_board(&segment);
 
 	if (board)
 	{
-		(void) tell(board, id, false);
+		(void) tell(board, id, word);
 		detach_board(segment);
 	}
+}
+
+/* See holder.h. */
+void
+pf_holder_again(int64 id)
+{
+	tell_holder(id, WORD_AGAIN);
+}
+
+/* See holder.h. */
+void
+pf_holder_go(int64 id)
+{
+	tell_holder(id, WORD_GO);
 }
 
 /* See holder.h. */
@@ -425,7 +453,7 @@ pf_holder_let_go(int64 id)
 	if (board == NULL)
 		return;
 
-	while (tell(board, id, true))
+	while (tell(board, id, WORD_LET_GO))
 	{
 		if (GetCurrentTimestamp() >= end)
 		{
@@ -461,7 +489,7 @@ end_of_transaction(XactEvent event, void *arg)
 		{
 			AtCommit   *entry = lfirst(cell);
 
-			(void) tell(entry->board, entry->id, true);
+			(void) tell(entry->board, entry->id, WORD_LET_GO);
 		}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 		at_commit = NIL;
@@ -516,7 +544,7 @@ pf_holder_sweep(void)
 			PfFreeze   *freeze = ids[i] ? journal_read(ids[i]) : NULL;
 
 			if (ids[i] && (freeze == NULL || !pf_state_is_live(freeze->state)))
-				(void) tell(board, ids[i], true);
+				(void) tell(board, ids[i], WORD_LET_GO);
 		}
 		detach_board(segment);
 	}
@@ -594,6 +622,13 @@ report(Task *task, PfHoldState state, int sqlstate, const char *why)
 		hold.since = GetCurrentTimestamp();
 		hold.next_xid = ReadNextTransactionId();
 		hold.locks = task->schemas->count + task->relations->count;
+	}
+	if (state == PF_HOLD_TRYING && task->hot != NIL)
+	{
+		PfWanted   *first = linitial(task->hot);
+
+		hold.gate_class = first->classid;
+		hold.gate = first->objid;
 	}
 	if (why)
 		strlcpy(hold.why, why, sizeof(hold.why));
@@ -954,6 +989,7 @@ read_board(void)
 		int64		id;
 		bool		let_go;
 		bool		again;
+		bool		go;
 		bool		trying;
 
 		SpinLockAcquire(&my_board->mutex);
@@ -961,6 +997,8 @@ read_board(void)
 		let_go = slot->let_go;
 		again = slot->again;
 		slot->again = false;
+		go = slot->go;
+		slot->go = false;
 		trying = slot->hold.state == PF_HOLD_TRYING;
 		SpinLockRelease(&my_board->mutex);
 
@@ -1004,6 +1042,8 @@ read_board(void)
 			release(task);
 			task->next_try = 0;
 		}
+		else if (go)
+			task->next_try = 0;
 	}
 }
 

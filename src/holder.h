@@ -30,6 +30,9 @@ typedef struct PfHold
 	TransactionId next_xid;		/* that the server would have given out then */
 	int			locks;
 	int			attempts;
+	int			slice;			/* ms of an attempt */
+	Oid			gate_class;		/* what the next attempt waits for first: */
+	Oid			gate;			/* pg_class or pg_namespace, OID; InvalidOid: nothing */
 	int			sqlstate;		/* when it failed */
 	char		why[PF_HOLD_WHY_MAX + 1];
 } PfHold;
@@ -50,6 +53,9 @@ extern PfHold pf_holder_look(int64 id);
  * attempt has and tries again later.
  */
 extern void pf_holder_interrupt(void);
+
+/* Has the holder begin its next attempt now. */
+extern void pf_holder_go(int64 id);
 
 /* Has the holder take the locks of a freeze anew, for there are more of them. */
 extern void pf_holder_again(int64 id);

@@ -43,6 +43,7 @@
 #include "journal.h"
 #include "leak.h"
 #include "lock.h"
+#include "pass.h"
 #include "step.h"
 #include "wanted.h"
 
@@ -315,6 +316,60 @@ clear_the_way(PfFreeze *freeze, int holder)
 	pf_spi_end(spi);
 }
 
+/*
+ * Has the holder make an attempt while this process keeps the gate, which is
+ * what the holder waits for first.  The gate keeper's weak lock lets everybody
+ * in but the holder; who wants in there and has not written yet is kept out by
+ * the holder, waiting; who has written is let pass it.  So the application runs
+ * dry behind the gate, whatever else its transactions touch in whatever order,
+ * and only then does the keeper step aside.  Where it does not run dry, because
+ * somebody is not part of it or stays idle in a transaction, that happens when
+ * most of the attempt's time is over.  In a transaction, with which the gate
+ * keeper's lock ends.
+ */
+static void
+keep_gate(PfFreeze *freeze, const PfHold *before)
+{
+	PfWanted	gate = {before->gate_class, before->gate, NoLock, 0};
+	LOCKTAG		tag;
+	bool		kept;
+	bool		seen = false;
+	TimestampTz begin = GetCurrentTimestamp();
+
+	pf_wanted_tag(&gate, &tag);
+	kept = LockAcquire(&tag, RowShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	pf_holder_go(freeze->id);
+	for (int round = 1;; round++)
+	{
+		bool		waits = pf_let_pass(before->pid);
+
+		seen |= waits;
+		if (kept && (waits ? !pf_anybody_has_written(before->pid) : seen))
+		{
+			LockRelease(&tag, RowShareLock, false);
+			kept = false;
+		}
+		if (kept && TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), before->slice * 3 / 4))
+		{
+			LockRelease(&tag, RowShareLock, false);
+			kept = false;
+		}
+		if (!waits && round % 4 == 0)
+		{
+			PfHold		hold = pf_holder_look(freeze->id);
+
+			if (hold.state != PF_HOLD_TRYING || hold.attempts != before->attempts)
+				break;
+		}
+		/* the gate is passed, and somebody who is needed waits behind it */
+		if (waits && !kept && round % 8 == 0 && pf_waits_for(before->pid, before->pid))
+			pf_holder_interrupt();
+		if (TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), 2 * before->slice))
+			break;
+		pf_pause(1);
+	}
+}
+
 static bool
 lock_drained(PfFreeze *freeze)
 {
@@ -323,7 +378,11 @@ lock_drained(PfFreeze *freeze)
 	pf_begin();
 	hold = pf_holder_look(freeze->id);
 	if (hold.state == PF_HOLD_TRYING)
+	{
 		clear_the_way(freeze, hold.pid);
+		if (OidIsValid(hold.gate))
+			keep_gate(freeze, &hold);
+	}
 	CommitTransactionCommand();
 
 	switch (hold.state)

@@ -19,6 +19,7 @@
  *	lock.c		the strategy "lock"
  *	holder.c	the process that holds its locks
  *	wanted.c	which locks those are
+ *	pass.c		transactions in flight pass a lock that waits
  *	witness.c	event trigger: what third parties do to privileges meanwhile
  *	objects.c	the catalogs that carry privileges: scan, fetch, update
  *	membership.c	memberships of a role in others

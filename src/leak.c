@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * leak.c
- *	  Ways around the strategy "revoke", and who else it stops.
+ *	  Ways around a freeze, and who else it stops.
  *
- * Everything here is a question to the catalogs, asked before privileges are
- * taken: each query answers with no row, or with lines of (ordinary, text).
+ * Everything here is a question to the catalogs, asked before the freeze does
+ * anything: each query answers with no row, or with lines of (ordinary, text).
  * They are set-based, start from pg_shdepend where they can, and use only
  * functions that answer false or NULL for what is gone meanwhile, so that an
  * odd catalog leaves a line out and raises nothing.
@@ -28,6 +28,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "wanted.h"
 
 /* ---- pieces of SQL ---------------------------------------------------- */
 
@@ -73,10 +74,10 @@
 	" AND (d.deptype = 'o' OR d.deptype = 'a' AND EXISTS (SELECT FROM aclexplode(" ACL_OF("d") ") a" \
 	" WHERE a.grantee = " role " AND " WRITES_ON("a", "d") ")) OFFSET 0)"
 
-/* What the target may act as by way of the memberships that stay, $3. */
+/* What the target may act as by way of the memberships that stay, $5. */
 #define REACHED \
 	"SELECT r.oid, r.rolname, r.rolsuper FROM pg_roles r" \
-	" WHERE EXISTS (SELECT FROM pg_roles g WHERE g.oid = ANY ($3) AND " PF_SQL_MAY_ACT_AS("$1", "g.oid") \
+	" WHERE EXISTS (SELECT FROM pg_roles g WHERE g.oid = ANY ($5) AND " PF_SQL_MAY_ACT_AS("$1", "g.oid") \
 	" AND (r.oid = g.oid OR NOT g.rolsuper AND " PF_SQL_MAY_ACT_AS("g.oid", "r.oid") "))"
 
 /* Predefined roles that write. */
@@ -97,10 +98,10 @@
 /* ---- the questions ---------------------------------------------------- */
 
 /*
- * One question.  $1 is the target, $2 whether the mode is "all", $3 an oid[]
- * of the roles whose memberships a role target keeps; for the leaks of a role
- * $4 and $5 are oid[] of the relations that have, or whose columns have, an ACL
- * with PUBLIC in it.
+ * One question.  $1 is the target, $2 whether the mode is "all"; $3 and $4 are
+ * oid[] of the relations that have, or whose columns have, an ACL with PUBLIC
+ * in it.  For revoke $5 is an oid[] of the roles whose memberships a role
+ * target keeps; for lock $5 and $6 are the relations and schemas to lock.
  */
 typedef struct Question
 {
@@ -127,7 +128,7 @@ static const char public_sql[] =
 "	SELECT CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS kind, c.oid::regclass::text AS name,"
 "		bool_or(" CHANGES_ROWS("a") " OR a.privilege_type = 'USAGE') AS ordinary"
 "	FROM pg_class c, aclexplode(c.relacl) a"
-"	WHERE c.oid = ANY ($4) AND a.grantee = 0 AND c.relpersistence <> 't'"
+"	WHERE c.oid = ANY ($3) AND a.grantee = 0 AND c.relpersistence <> 't'"
 "		AND ($2 OR " WRITES("a") " OR a.privilege_type = 'USAGE')"
 "		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace, 'information_schema'::regnamespace)"
 "		AND c.oid NOT IN (SELECT e.objid FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid"
@@ -137,7 +138,7 @@ static const char public_sql[] =
 "	UNION ALL"
 "	SELECT 3, c.oid::regclass || '.' || quote_ident(t.attname), bool_or(" CHANGES_ROWS("a") ")"
 "	FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a"
-"	WHERE t.attrelid = ANY ($5) AND a.grantee = 0 AND c.relpersistence <> 't'"
+"	WHERE t.attrelid = ANY ($4) AND a.grantee = 0 AND c.relpersistence <> 't'"
 "		AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)"
 "		AND ($2 OR " WRITES("a") ")"
 "	GROUP BY c.oid, t.attname"
@@ -185,7 +186,7 @@ static const char member_sql[] =
 " UNION ALL"
 " SELECT false, 'may grant itself ' || " NAMES
 " FROM (SELECT quote_ident(g.rolname) AS name FROM pg_roles g"
-"	WHERE g.oid = ANY ($3) AND NOT " PF_SQL_MAY_ACT_AS("$1", "g.oid")
+"	WHERE g.oid = ANY ($5) AND NOT " PF_SQL_MAY_ACT_AS("$1", "g.oid")
 "		AND EXISTS (SELECT FROM pg_auth_members m WHERE m.member = $1 AND m.roleid = g.oid AND m.admin_option)) s"
 " HAVING count(*) > 0";
 
@@ -393,6 +394,230 @@ static const Question other_stops[] = {
 	{NULL, NULL}
 };
 
+/* ---- the strategy "lock" ---------------------------------------------- */
+
+/* What the target may make its own; a superuser may already act as all. */
+static const char admin_sql[] =
+"SELECT false, 'may grant itself ' || " NAMES
+" FROM (SELECT quote_ident(g.rolname) AS name FROM pg_roles g"
+"	WHERE NOT " PF_SQL_MAY_ACT_AS("$1", "g.oid")
+"		AND EXISTS (SELECT FROM pg_auth_members m WHERE m.member = $1 AND m.roleid = g.oid AND m.admin_option)) s"
+" HAVING count(*) > 0";
+
+/* Those that write to relations have every relation locked. */
+static const char lock_predefined_sql[] =
+"SELECT false, 'is a member of ' || p.rolname || ', which ' || p.does"
+" FROM pg_roles r JOIN " PREDEFINED " USING (rolname)"
+" WHERE p.rolname NOT IN ('pg_write_all_data', 'pg_maintain') AND " PF_SQL_MAY_ACT_AS("$1", "r.oid");
+
+/* Whether a role owns or may write to something that is not locked, or create where that is not. */
+#define WRITES_ELSEWHERE(role) \
+	"EXISTS (SELECT FROM pg_shdepend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid" \
+	" WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = " role " AND d.dbid = " HERE \
+	" AND CASE d.classid WHEN 'pg_class'::regclass THEN d.objid <> ALL ($5) AND c.relpersistence <> 't'" \
+	" WHEN 'pg_namespace'::regclass THEN d.objid <> ALL ($6)" \
+	" ELSE d.classid = 'pg_largeobject'::regclass END" \
+	" AND (d.deptype = 'o' OR d.deptype = 'a' AND EXISTS (SELECT FROM aclexplode(" ACL_OF("d") ") a" \
+	" WHERE a.grantee = " role " AND " WRITES_ON("a", "d") ")) OFFSET 0)"
+
+static const char lock_definer_sql[] =
+"WITH function AS MATERIALIZED ("
+"	SELECT p.oid, p.proowner FROM pg_proc p"
+"	WHERE p.prosecdef AND p.proowner <> $1 AND p.pronamespace <> 'pg_catalog'::regnamespace"
+"		AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)"
+"		AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a"
+"			WHERE a.privilege_type = 'EXECUTE'"
+"				AND (a.grantee = 0 OR " PF_SQL_MAY_ACT_AS("$1", "a.grantee") "))),"
+" writer AS MATERIALIZED ("
+"	SELECT o.oid FROM pg_roles o"
+"	WHERE o.oid IN (SELECT proowner FROM function)"
+"		AND (o.rolsuper OR EXISTS (SELECT FROM pg_roles r"
+"			WHERE pg_has_role(o.oid, r.oid, 'USAGE')"
+"				AND (r.rolname = 'pg_write_all_data' OR " WRITES_ELSEWHERE("r.oid") "))))"
+" SELECT false, 'may execute ' || " COUNTED("count(*)", "SECURITY DEFINER function")
+"	|| ' whose owner can write to what is not locked: ' || " NAMES
+" FROM (SELECT oid::regprocedure::text AS name FROM function WHERE proowner IN (SELECT oid FROM writer)) s"
+" HAVING count(*) > 0";
+
+static const char lock_large_object_sql[] =
+"SELECT false, 'may write to large objects that are there: no lock stops that'"
+" WHERE EXISTS (SELECT FROM (SELECT DISTINCT lomowner, lomacl FROM pg_largeobject_metadata) m"
+"	WHERE coalesce(current_setting('lo_compat_privileges', true)::boolean, false)"
+"		OR " PF_SQL_MAY_ACT_AS("$1", "m.lomowner")
+"		OR EXISTS (SELECT FROM aclexplode(m.lomacl) a"
+"			WHERE a.privilege_type = 'UPDATE' AND (a.grantee = 0 OR " PF_SQL_MAY_ACT_AS("$1", "a.grantee") ")))";
+
+static const char lock_any_large_object_sql[] =
+"SELECT false, 'large objects that are there can be written to: no lock stops that'"
+" WHERE EXISTS (SELECT FROM pg_largeobject_metadata)";
+
+static const Question lock_role_leaks[] = {
+	{"member", admin_sql},
+	{"predefined", lock_predefined_sql},
+	{"attributes", attributes_sql},
+	{"definer", lock_definer_sql},
+	{"large_object", lock_large_object_sql},
+	{"other_databases", other_databases_sql},
+	{NULL, NULL}
+};
+
+static const Question lock_superuser_leaks[] = {
+	{"large_object", lock_large_object_sql},
+	{"other_databases", other_databases_sql},
+	{NULL, NULL}
+};
+
+static const Question lock_schema_leaks[] = {
+	{NULL, NULL}
+};
+
+static const Question lock_database_leaks[] = {
+	{"large_object", lock_any_large_object_sql},
+	{NULL, NULL}
+};
+
+/* Whether a privilege on a relation is of use to somebody whom a lock makes wait. */
+#define WAITS(a) "($2 OR " WRITES(a) " OR " a ".privilege_type = 'USAGE')"
+
+/* Login roles that don't count as the target and can come here. */
+#define PERSONS \
+	"person AS MATERIALIZED (" \
+	"	SELECT r.oid, quote_ident(r.rolname) AS name FROM pg_roles r" \
+	"	WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT " PF_SQL_MAY_ACT_AS("r.oid", "$1") \
+	"		AND has_database_privilege(r.oid, " HERE ", 'CONNECT'))"
+
+/*
+ * The persons who may act as one of the roles in "holder" (role), of whom one
+ * may be PUBLIC.  Most have no memberships.
+ */
+#define PERSONS_THROUGH(holder) \
+	"EXISTS (SELECT FROM " holder " h WHERE h.role IN (0, p.oid))" \
+	" OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = p.oid)" \
+	"	AND EXISTS (SELECT FROM " holder " h WHERE " PF_SQL_MAY_ACT_AS("p.oid", "h.role") ")" \
+	" OR p.oid = (SELECT datdba FROM pg_database WHERE datname = current_database())" \
+	"	AND EXISTS (SELECT FROM " holder " h JOIN pg_roles o ON o.oid = h.role WHERE o.rolname = 'pg_database_owner')"
+
+/*
+ * Who has privileges on relations, as rows of (role): the owners and those in
+ * the ACLs, of which there are few different ones even where relations are many.
+ */
+#define HOLDERS_OF(relations, owners) \
+	"SELECT c.relowner AS role FROM " relations " JOIN pg_class c USING (oid) WHERE " owners \
+	" UNION SELECT a.grantee FROM (SELECT DISTINCT c.relacl FROM " relations " JOIN pg_class c USING (oid)) s," \
+	"	aclexplode(s.relacl) a WHERE " WAITS("a") \
+	" UNION SELECT a.grantee FROM (SELECT attrelid AS oid, attnum FROM pg_attribute" \
+	"			WHERE attrelid = ANY ($4) AND attacl IS NOT NULL" \
+	"		UNION SELECT objid, objsubid FROM pg_shdepend" \
+	"			WHERE dbid = " HERE " AND classid = 'pg_class'::regclass AND objsubid <> 0) s" \
+	"	JOIN " relations " USING (oid) JOIN pg_attribute t ON t.attrelid = s.oid AND t.attnum = s.attnum," \
+	"	aclexplode(t.attacl) a WHERE " WAITS("a")
+
+#define WANTED "wanted AS MATERIALIZED (SELECT oid FROM unnest($5) AS oid)"
+
+/* With the predefined roles that need no privilege on a relation. */
+#define WRITERS \
+	"writer AS MATERIALIZED (" HOLDERS_OF("wanted", "true") \
+	" UNION SELECT r.oid FROM pg_roles r WHERE EXISTS (SELECT FROM wanted)" \
+	"	AND (r.rolname IN ('pg_write_all_data', 'pg_maintain') OR $2 AND r.rolname = 'pg_read_all_data'))"
+
+#define USE "CASE WHEN $2 THEN 'use' ELSE 'write to' END"
+
+static const char lock_writers_sql[] =
+"WITH " PERSONS ", " WANTED ", " WRITERS ","
+" open AS ("
+"	SELECT w.oid::regclass::text AS name FROM wanted w"
+"	WHERE (w.oid = ANY ($3) AND EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) a"
+"			WHERE c.oid = w.oid AND a.grantee = 0 AND " WAITS("a") ")"
+"		OR w.oid = ANY ($4) AND EXISTS (SELECT FROM pg_attribute t, aclexplode(t.attacl) a"
+"			WHERE t.attrelid = w.oid AND a.grantee = 0 AND " WAITS("a") "))"
+"		AND EXISTS (SELECT FROM person))"
+" SELECT true, 'every other role, for PUBLIC may ' || " USE " || ' ' || " NAMES
+" FROM open HAVING count(*) > 0"
+" UNION ALL"
+" SELECT true, 'other roles that may ' || " USE " || ' the same relations: ' || " NAMES
+" FROM person p WHERE NOT EXISTS (SELECT FROM open) AND (" PERSONS_THROUGH("writer") ")"
+" HAVING count(*) > 0";
+
+/*
+ * Who writes through a view, or a table with a rule, needs no privilege on what
+ * is behind it; that one's owner does, and is among the writers if he may.
+ */
+static const char lock_view_sql[] =
+"WITH RECURSIVE " PERSONS ", " WANTED ","
+" view (oid) AS ("
+"	SELECT r.ev_class FROM wanted w"
+"		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = w.oid AND d.classid = 'pg_rewrite'::regclass"
+"		JOIN pg_rewrite r ON r.oid = d.objid"
+"	WHERE EXISTS (SELECT FROM pg_rewrite WHERE oid >= 16384)"
+"	UNION"
+"	SELECT r.ev_class FROM view v"
+"		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid AND d.classid = 'pg_rewrite'::regclass"
+"		JOIN pg_rewrite r ON r.oid = d.objid),"
+" door AS MATERIALIZED (SELECT oid FROM view EXCEPT SELECT oid FROM wanted),"
+" holder AS MATERIALIZED (" HOLDERS_OF("door", "false") ")"
+" SELECT true, 'other roles that may ' || " USE " || ' views or rules on those relations: ' || " NAMES
+" FROM person p WHERE " PERSONS_THROUGH("holder")
+" HAVING count(*) > 0";
+
+/* A row is checked by SELECT ... FOR KEY SHARE at the other end. */
+static const char lock_foreign_key_sql[] =
+"WITH " PERSONS ", " WANTED ","
+" door AS MATERIALIZED ("
+"	SELECT conrelid AS oid FROM pg_constraint WHERE contype = 'f' AND confrelid IN (SELECT oid FROM wanted)"
+"	UNION SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid IN (SELECT oid FROM wanted)"
+"	EXCEPT SELECT oid FROM wanted),"
+" holder AS MATERIALIZED (" HOLDERS_OF("door", "true") ")"
+" SELECT true, 'other roles that may write to tables with a foreign key to or from those relations: ' || " NAMES
+" FROM person p WHERE " PERSONS_THROUGH("holder")
+" HAVING count(*) > 0";
+
+static const char lock_definer_stops_sql[] =
+"WITH " PERSONS ", " WANTED ", " WRITERS
+" SELECT true, 'other roles that execute ' || " COUNTED("count(*)", "SECURITY DEFINER function")
+"	|| ' whose owner can write to the same relations: ' || " NAMES
+" FROM (SELECT p.oid::regprocedure::text AS name FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner"
+"	WHERE p.prosecdef AND NOT o.rolsuper AND p.proowner IN (SELECT role FROM writer)"
+"		AND EXISTS (SELECT FROM person r WHERE NOT " PF_SQL_MAY_ACT_AS("r.oid", "p.proowner")
+"			AND has_schema_privilege(r.oid, p.pronamespace, 'USAGE')"
+"			AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))) s"
+" HAVING count(*) > 0";
+
+static const char lock_creators_sql[] =
+"WITH " PERSONS ","
+" creator AS MATERIALIZED ("
+"	SELECT nspowner AS role FROM pg_namespace WHERE oid = ANY ($6)"
+"	UNION SELECT a.grantee FROM pg_namespace n, aclexplode(n.nspacl) a"
+"	WHERE n.oid = ANY ($6) AND a.privilege_type = 'CREATE'),"
+" open AS ("
+"	SELECT n.oid::regnamespace::text AS name FROM pg_namespace n"
+"	WHERE n.oid = ANY ($6) AND EXISTS (SELECT FROM person)"
+"		AND EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CREATE'))"
+" SELECT true, 'every other role that creates relations, for PUBLIC may in ' || " NAMES
+" FROM open HAVING count(*) > 0"
+" UNION ALL"
+" SELECT true, 'other roles that may create relations in the same schemas: ' || " NAMES
+" FROM person p WHERE NOT EXISTS (SELECT FROM open) AND (" PERSONS_THROUGH("creator") ")"
+" HAVING count(*) > 0";
+
+static const char lock_everybody_sql[] =
+"SELECT false, CASE WHEN $2 THEN 'superusers, VACUUM, ANALYZE, pg_dump and the session that freezes wait there too'"
+"	ELSE 'superusers, VACUUM, ANALYZE and the session that freezes wait there too' END";
+
+static const Question lock_role_stops[] = {
+	{"writers", lock_writers_sql},
+	{"view", lock_view_sql},
+	{"foreign_key", lock_foreign_key_sql},
+	{"definer", lock_definer_stops_sql},
+	{"creators", lock_creators_sql},
+	{"everybody", lock_everybody_sql},
+	{NULL, NULL}
+};
+
+static const Question lock_other_stops[] = {
+	{"everybody", lock_everybody_sql},
+	{NULL, NULL}
+};
+
 /* ---- memberships ------------------------------------------------------ */
 
 /*
@@ -437,22 +662,22 @@ pf_membership_is_write_only(Oid role)
 	return result;
 }
 
-/*
- * The roles whose direct memberships a freeze of the role leaves, as oid[]
- * in the SPI context.
- */
+/* The roles whose direct memberships a freeze of the role leaves, as oid[]. */
 static Datum
 memberships_left(const PfTarget *target)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(target->oid)};
-	ArrayBuildState *left = initArrayResult(OIDOID, CurrentMemoryContext, false);
+	MemoryContext context = CurrentMemoryContext;
+	ArrayBuildState *left = initArrayResult(OIDOID, context, false);
 	SPITupleTable *table;
 	uint64		count;
+	PfSpi		spi;
 
 	if (target->mode == PF_ALL)
-		return makeArrayResult(left, CurrentMemoryContext);
+		return makeArrayResult(left, context);
 
+	spi = pf_spi_begin();
 	journal_execute("SELECT DISTINCT roleid FROM pg_auth_members WHERE member = $1",
 					1, types, values, NULL, true);
 	table = SPI_tuptable;
@@ -463,36 +688,67 @@ memberships_left(const PfTarget *target)
 		Datum		role = SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull);
 
 		if (!is_write_only(DatumGetObjectId(role)))
-			left = accumArrayResult(left, role, false, OIDOID, CurrentMemoryContext);
+			left = accumArrayResult(left, role, false, OIDOID, context);
 	}
-	return makeArrayResult(left, CurrentMemoryContext);
+	pf_spi_end(spi);
+	return makeArrayResult(left, context);
 }
 
 /* ---- asking ----------------------------------------------------------- */
 
-static List *
-ask(const Question *questions, const PfTarget *target)
+/* What is asked about, in the numbering of Question. */
+#define NARGS 6
+
+typedef struct Asked
 {
+	Datum		values[NARGS];
+} Asked;
+
+static void
+asked_of(Asked *asked, const PfTarget *target)
+{
+	asked->values[0] = ObjectIdGetDatum(target->oid);
+	asked->values[1] = BoolGetDatum(target->mode == PF_ALL);
+	for (int i = 2; i < NARGS; i++)
+		asked->values[i] = PointerGetDatum(construct_empty_array(OIDOID));
+}
+
+static void
+asked_of_public(Asked *asked)
+{
+	asked->values[2] = PointerGetDatum(pf_relations_of_public(RelationRelationId));
+	asked->values[3] = PointerGetDatum(pf_relations_of_public(AttributeRelationId));
+}
+
+static Datum
+wanted_oids(const PfWantedList *list)
+{
+	Datum	   *oids = palloc(sizeof(Datum) * Max(list->count, 1));
+
+	for (int i = 0; i < list->count; i++)
+		oids[i] = ObjectIdGetDatum(list->items[i].objid);
+	return PointerGetDatum(construct_array(oids, list->count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
+static void
+asked_of_locks(Asked *asked, const PfTarget *target)
+{
+	asked->values[4] = wanted_oids(pf_wanted_relations(target));
+	asked->values[5] = wanted_oids(pf_wanted_schemas(target));
+}
+
+/* The answers (List of PfNote *). */
+static List *
+ask(const Question *questions, Asked *asked)
+{
+	static Oid	types[NARGS] = {OIDOID, BOOLOID, OIDARRAYOID, OIDARRAYOID, OIDARRAYOID, OIDARRAYOID};
 	MemoryContext context = CurrentMemoryContext;
 	PfSpi		spi = pf_spi_begin();
-	Oid			types[] = {OIDOID, BOOLOID, OIDARRAYOID, OIDARRAYOID, OIDARRAYOID};
-	Datum		values[5];
 	List	   *notes = NIL;
-
-	values[0] = ObjectIdGetDatum(target->oid);
-	values[1] = BoolGetDatum(target->mode == PF_ALL);
-	values[2] = target->kind == PF_ROLE ? memberships_left(target) :
-		PointerGetDatum(construct_empty_array(OIDOID));
-	values[3] = values[4] = PointerGetDatum(construct_empty_array(OIDOID));
-	if (questions == role_leaks)
-	{
-		values[3] = PointerGetDatum(pf_relations_of_public(RelationRelationId));
-		values[4] = PointerGetDatum(pf_relations_of_public(AttributeRelationId));
-	}
 
 	for (const Question *question = questions; question->code; question++)
 	{
-		journal_execute(question->sql, 5, types, values, NULL, true);
+		journal_execute(question->sql, NARGS, types, asked->values, NULL, true);
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			char	   *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
@@ -520,14 +776,21 @@ ask(const Question *questions, const PfTarget *target)
 List *
 pf_revoke_leaks(const PfTarget *target)
 {
+	Asked		asked;
+
+	asked_of(&asked, target);
 	switch (target->kind)
 	{
 		case PF_ROLE:
-			return ask(superuser_arg(target->oid) ? superuser_leaks : role_leaks, target);
+			if (superuser_arg(target->oid))
+				return ask(superuser_leaks, &asked);
+			asked_of_public(&asked);
+			asked.values[4] = memberships_left(target);
+			return ask(role_leaks, &asked);
 		case PF_SCHEMA:
-			return ask(schema_leaks, target);
+			return ask(schema_leaks, &asked);
 		case PF_DATABASE:
-			return ask(database_leaks, target);
+			return ask(database_leaks, &asked);
 		case PF_CLUSTER:
 			break;
 	}
@@ -538,5 +801,45 @@ pf_revoke_leaks(const PfTarget *target)
 List *
 pf_revoke_also_stops(const PfTarget *target)
 {
-	return ask(target->kind == PF_ROLE ? role_stops : other_stops, target);
+	Asked		asked;
+
+	asked_of(&asked, target);
+	return ask(target->kind == PF_ROLE ? role_stops : other_stops, &asked);
+}
+
+List *
+pf_lock_leaks(const PfTarget *target)
+{
+	Asked		asked;
+
+	asked_of(&asked, target);
+	switch (target->kind)
+	{
+		case PF_ROLE:
+			if (superuser_arg(target->oid))
+				return ask(lock_superuser_leaks, &asked);
+			asked_of_locks(&asked, target);
+			return ask(lock_role_leaks, &asked);
+		case PF_SCHEMA:
+			return ask(lock_schema_leaks, &asked);
+		case PF_DATABASE:
+			return ask(lock_database_leaks, &asked);
+		case PF_CLUSTER:
+			break;
+	}
+	elog(ERROR, "lock cannot freeze a %s", pf_kind_name(target->kind));
+	return NIL;
+}
+
+List *
+pf_lock_also_stops(const PfTarget *target)
+{
+	Asked		asked;
+
+	asked_of(&asked, target);
+	if (target->kind != PF_ROLE)
+		return ask(lock_other_stops, &asked);
+	asked_of_public(&asked);
+	asked_of_locks(&asked, target);
+	return ask(lock_role_stops, &asked);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * leak.h
- *	  Ways around the strategy "revoke", and who else it stops.
+ *	  Ways around a freeze, and who else it stops.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,5 +21,7 @@
 /* Lists of PfNote *.  Need a transaction; use SPI; change nothing. */
 extern List *pf_revoke_leaks(const PfTarget *target);
 extern List *pf_revoke_also_stops(const PfTarget *target);
+extern List *pf_lock_leaks(const PfTarget *target);
+extern List *pf_lock_also_stops(const PfTarget *target);
 
 #endif							/* PF_LEAK_H */

@@ -657,12 +657,6 @@ lock_attend(PfFreeze *freeze)
 	}
 }
 
-static List *
-no_notes(const PfTarget *target)
-{
-	return NIL;
-}
-
 const PfStrategy pf_lock = {
 	.name = "lock",
 	.kinds = {true, true, true, false},
@@ -679,6 +673,6 @@ const PfStrategy pf_lock = {
 	.settle_at_commit = pf_holder_let_go_at_commit,
 	.attend = lock_attend,
 	.broken = lock_broken,
-	.leaks = no_notes,
-	.also_stops = no_notes,
+	.leaks = pf_lock_leaks,
+	.also_stops = pf_lock_also_stops,
 };

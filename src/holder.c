@@ -473,6 +473,7 @@ pf_holder_let_go(int64 id)
 typedef struct AtCommit
 {
 	HolderBoard *board;
+	dsm_segment *segment;		/* NULL: mapped for another entry */
 	int64		id;
 } AtCommit;
 
@@ -491,6 +492,9 @@ end_of_transaction(XactEvent event, void *arg)
 
 			(void) tell(entry->board, entry->id, WORD_LET_GO);
 		}
+	if (event == XACT_EVENT_COMMIT)
+		foreach(cell, at_commit)
+			detach_board(((AtCommit *) lfirst(cell))->segment);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 		at_commit = NIL;
 }
@@ -518,6 +522,7 @@ pf_holder_let_go_at_commit(int64 id)
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	entry = palloc(sizeof(AtCommit));
 	entry->board = board;
+	entry->segment = segment;
 	entry->id = id;
 	at_commit = lappend(at_commit, entry);
 	MemoryContextSwitchTo(old);

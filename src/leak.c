@@ -27,6 +27,7 @@
 #include "objects.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "wanted.h"
 
@@ -100,8 +101,9 @@
 /*
  * One question.  $1 is the target, $2 whether the mode is "all"; $3 and $4 are
  * oid[] of the relations that have, or whose columns have, an ACL with PUBLIC
- * in it.  For revoke $5 is an oid[] of the roles whose memberships a role
- * target keeps; for lock $5 and $6 are the relations and schemas to lock.
+ * in it, where it asks for them.  For revoke $5 is an oid[] of the roles whose
+ * memberships a role target keeps, for lock $5 and $6 are the relations and
+ * schemas to lock.
  */
 typedef struct Question
 {
@@ -502,9 +504,9 @@ static const Question lock_database_leaks[] = {
  * the ACLs, of which there are few different ones even where relations are many.
  */
 #define HOLDERS_OF(relations, owners) \
-	"SELECT c.relowner AS role FROM " relations " JOIN pg_class c USING (oid) WHERE " owners \
-	" UNION SELECT a.grantee FROM (SELECT DISTINCT c.relacl FROM " relations " JOIN pg_class c USING (oid)) s," \
-	"	aclexplode(s.relacl) a WHERE " WAITS("a") \
+	"SELECT relowner AS role FROM " relations " WHERE " owners \
+	" UNION SELECT a.grantee FROM (SELECT DISTINCT relacl FROM " relations ") s, aclexplode(s.relacl) a" \
+	" WHERE " WAITS("a") \
 	" UNION SELECT a.grantee FROM (SELECT attrelid AS oid, attnum FROM pg_attribute" \
 	"			WHERE attrelid = ANY ($4) AND attacl IS NOT NULL" \
 	"		UNION SELECT objid, objsubid FROM pg_shdepend" \
@@ -512,7 +514,7 @@ static const Question lock_database_leaks[] = {
 	"	JOIN " relations " USING (oid) JOIN pg_attribute t ON t.attrelid = s.oid AND t.attnum = s.attnum," \
 	"	aclexplode(t.attacl) a WHERE " WAITS("a")
 
-#define WANTED "wanted AS MATERIALIZED (SELECT oid FROM unnest($5) AS oid)"
+#define WANTED "wanted AS MATERIALIZED (SELECT oid, relowner, relacl FROM unnest($5) AS oid JOIN pg_class USING (oid))"
 
 /* With the predefined roles that need no privilege on a relation. */
 #define WRITERS \
@@ -526,11 +528,10 @@ static const char lock_writers_sql[] =
 "WITH " PERSONS ", " WANTED ", " WRITERS ","
 " open AS ("
 "	SELECT w.oid::regclass::text AS name FROM wanted w"
-"	WHERE (w.oid = ANY ($3) AND EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) a"
-"			WHERE c.oid = w.oid AND a.grantee = 0 AND " WAITS("a") ")"
-"		OR w.oid = ANY ($4) AND EXISTS (SELECT FROM pg_attribute t, aclexplode(t.attacl) a"
-"			WHERE t.attrelid = w.oid AND a.grantee = 0 AND " WAITS("a") "))"
-"		AND EXISTS (SELECT FROM person))"
+"	WHERE EXISTS (SELECT FROM writer WHERE role = 0) AND EXISTS (SELECT FROM person)"
+"		AND (EXISTS (SELECT FROM aclexplode(w.relacl) a WHERE a.grantee = 0 AND " WAITS("a") ")"
+"			OR w.oid = ANY ($4) AND EXISTS (SELECT FROM pg_attribute t, aclexplode(t.attacl) a"
+"				WHERE t.attrelid = w.oid AND a.grantee = 0 AND " WAITS("a") ")))"
 " SELECT true, 'every other role, for PUBLIC may ' || " USE " || ' ' || " NAMES
 " FROM open HAVING count(*) > 0"
 " UNION ALL"
@@ -553,7 +554,9 @@ static const char lock_view_sql[] =
 "	SELECT r.ev_class FROM view v"
 "		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid AND d.classid = 'pg_rewrite'::regclass"
 "		JOIN pg_rewrite r ON r.oid = d.objid),"
-" door AS MATERIALIZED (SELECT oid FROM view EXCEPT SELECT oid FROM wanted),"
+" door AS MATERIALIZED ("
+"	SELECT oid, c.relowner, c.relacl FROM view JOIN pg_class c USING (oid) LEFT JOIN wanted w USING (oid)"
+"	WHERE w.relowner IS NULL),"
 " holder AS MATERIALIZED (" HOLDERS_OF("door", "false") ")"
 " SELECT true, 'other roles that may ' || " USE " || ' views or rules on those relations: ' || " NAMES
 " FROM person p WHERE " PERSONS_THROUGH("holder")
@@ -563,9 +566,10 @@ static const char lock_view_sql[] =
 static const char lock_foreign_key_sql[] =
 "WITH " PERSONS ", " WANTED ","
 " door AS MATERIALIZED ("
-"	SELECT conrelid AS oid FROM pg_constraint WHERE contype = 'f' AND confrelid IN (SELECT oid FROM wanted)"
-"	UNION SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid IN (SELECT oid FROM wanted)"
-"	EXCEPT SELECT oid FROM wanted),"
+"	SELECT DISTINCT c.oid, c.relowner, c.relacl"
+"	FROM pg_constraint k LEFT JOIN wanted f ON f.oid = k.conrelid LEFT JOIN wanted p ON p.oid = k.confrelid"
+"		JOIN pg_class c ON c.oid = CASE WHEN f.oid IS NULL THEN k.conrelid ELSE k.confrelid END"
+"	WHERE k.contype = 'f' AND (f.oid IS NULL) <> (p.oid IS NULL)),"
 " holder AS MATERIALIZED (" HOLDERS_OF("door", "true") ")"
 " SELECT true, 'other roles that may write to tables with a foreign key to or from those relations: ' || " NAMES
 " FROM person p WHERE " PERSONS_THROUGH("holder")
@@ -713,13 +717,6 @@ asked_of(Asked *asked, const PfTarget *target)
 		asked->values[i] = PointerGetDatum(construct_empty_array(OIDOID));
 }
 
-static void
-asked_of_public(Asked *asked)
-{
-	asked->values[2] = PointerGetDatum(pf_relations_of_public(RelationRelationId));
-	asked->values[3] = PointerGetDatum(pf_relations_of_public(AttributeRelationId));
-}
-
 static Datum
 wanted_oids(const PfWantedList *list)
 {
@@ -746,6 +743,8 @@ ask(const Question *questions, Asked *asked)
 	PfSpi		spi = pf_spi_begin();
 	List	   *notes = NIL;
 
+	/* compiling takes longer than any of them */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	for (const Question *question = questions; question->code; question++)
 	{
 		journal_execute(question->sql, NARGS, types, asked->values, NULL, true);
@@ -784,7 +783,8 @@ pf_revoke_leaks(const PfTarget *target)
 		case PF_ROLE:
 			if (superuser_arg(target->oid))
 				return ask(superuser_leaks, &asked);
-			asked_of_public(&asked);
+			asked.values[2] = PointerGetDatum(pf_relations_of_public(RelationRelationId));
+			asked.values[3] = PointerGetDatum(pf_relations_of_public(AttributeRelationId));
 			asked.values[4] = memberships_left(target);
 			return ask(role_leaks, &asked);
 		case PF_SCHEMA:
@@ -839,7 +839,7 @@ pf_lock_also_stops(const PfTarget *target)
 	asked_of(&asked, target);
 	if (target->kind != PF_ROLE)
 		return ask(lock_other_stops, &asked);
-	asked_of_public(&asked);
+	asked.values[3] = PointerGetDatum(pf_relations_of_public(AttributeRelationId));
 	asked_of_locks(&asked, target);
 	return ask(lock_role_stops, &asked);
 }

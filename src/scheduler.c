@@ -48,6 +48,7 @@
 #include <sys/stat.h>
 
 #include "access/xact.h"
+#include "commands/extension.h"
 #include "common/relpath.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -488,6 +489,45 @@ work_until_idle(void)
 	}
 }
 
+/* The extension's OID; another one after it was dropped and made again. */
+static Oid
+extension(void)
+{
+	Oid			oid;
+
+	begin();
+	oid = get_extension_oid(PF_NAME, true);
+	commit();
+	return oid;
+}
+
+/*
+ * The same; if the extension is dropped meanwhile, that is an end, too, and no
+ * error, after which the worker's slot would stay taken until a restart.
+ */
+static void
+work_until_idle_or_dropped(void)
+{
+	Oid			mine = extension();
+
+	PG_TRY();
+	{
+		work_until_idle();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		if (extension() == mine)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
 /*
  * The entry point of a scheduler.  Its argument is the handle of the board
  * that it takes over, or DSM_HANDLE_INVALID for one that is to look what there
@@ -538,6 +578,6 @@ pf_scheduler_main(Datum main_arg)
 	BackgroundWorkerInitializeConnectionByOid(extra.database, InvalidOid,
 											  BGWORKER_BYPASS_ALLOWCONN);
 	pf_worker_settings();
-	work_until_idle();
+	work_until_idle_or_dropped();
 	proc_exit(0);
 }

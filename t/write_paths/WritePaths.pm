@@ -1,0 +1,592 @@
+# How writes get around a freeze: each way in STRATEGY.txt is tried without a
+# freeze, when it must really write, and during one, with another session
+# looking whether anything has changed.  Probes.pm has the ways; each column of
+# the file is one of @kinds here.
+#
+# The attempt runs in a process of its own, because it may wait for the thaw.
+# What waits is the proof that it writes, too: it goes on after the thaw.  Cells
+# whose attempts don't disturb each other share one freeze.
+#
+# ONLY='insert copy_from' runs these only, and fails.
+package WritePaths;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use File::Basename;
+use IO::Select;
+use POSIX ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+use Wire;
+
+our @EXPORT = qw(write_paths);
+our $dir = dirname(__FILE__);
+our $superuser = getpwuid $<;
+our ($node, $o, $port, $host, $version, %probe);
+my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
+my ($strategy, %not_here);
+
+require Probes;
+
+# code: of the error of what is stopped; waits: what is stopped waits for thaw
+my %strategies = (
+	revoke => { doc => 'leaks.md', code => '42501' },
+	lock => { doc => 'leaks-lock.md', waits => 1 });
+
+my %kinds = (
+	grantee => { owner => 'keeper', target => "'role', 'app'", freeze => "pf.freeze_role('app', drain_timeout => '60s')" },
+	owner => { owner => 'app', target => "'role', 'app'", freeze => "pf.freeze_role('app', drain_timeout => '60s')" },
+	database => { owner => 'app', target => "'database', 'postgres'", freeze => "pf.freeze_database(drain_timeout => '60s')" });
+
+# ---- the file of what is expected -----------------------------------------
+
+# outcome TEXT: the one for this version
+sub outcome
+{
+	foreach (split ' ', $_[0])
+	{
+		my ($word, $from, $to) = /^([\w:]+)(?:@(?:(\d+)-|-(\d+)))?$/ or die "no outcome: $_";
+		return $word if (!$from || $version >= $from) && (!$to || $version <= $to);
+	}
+	die "no outcome for $version: $_[0]";
+}
+
+# The first line that is no comment has the names of the columns.
+sub read_expected
+{
+	my (@paths, @columns);
+	foreach (split /\n/, slurp_file("$dir/$strategy.txt"))
+	{
+		next if /^(#|$)/;
+		my ($id, $what, @outcomes) = split / \| /;
+		if (!@columns) { @columns = @outcomes; next }
+		die "odd line: $_" unless @outcomes == @columns;
+		my $path = { id => $id, what => $what, text => \@outcomes };
+		$path->{ $columns[$_] } = outcome($outcomes[$_]) foreach 0 .. $#columns;
+		push @paths, $path;
+	}
+	return (\@paths, @columns);
+}
+
+sub documented
+{
+	my ($columns) = @_;
+	my $page = "$dir/../../doc/$strategies{$strategy}{doc}";
+	my $cells = join ' \| ', ('(.+?)') x $columns;
+	my %documented;
+	foreach (-e $page ? split /\n/, slurp_file($page) : ())
+	{
+		my ($id, @outcomes) = /^\| `(\w+)` \| .* \| $cells \| [^|]+ \|$/ or next;
+		$documented{$id} = join ', ', @outcomes;
+	}
+	return \%documented;
+}
+
+# ---- server ----------------------------------------------------------------
+
+sub start_server
+{
+	my $pkglibdir = `$pg_config --pkglibdir`;
+	chomp $pkglibdir;
+	$node = PostgreSQL::Test::Cluster->new('paths');
+	$node->init(allows_streaming => 'logical');
+	$node->append_conf('postgresql.conf', <<~E);
+		autovacuum = off
+		autovacuum_naptime = 1s
+		max_prepared_transactions = 10
+		max_worker_processes = 20
+		max_connections = 200
+		shared_buffers = 64MB
+		E
+	if (-e "$pkglibdir/pg_cron.so")
+	{
+		$node->append_conf('postgresql.conf', <<~E);
+			shared_preload_libraries = 'pg_cron'
+			cron.database_name = 'postgres'
+			cron.use_background_workers = on
+			E
+	}
+	else
+	{
+		$not_here{pg_cron} = 'pg_cron is not installed';
+	}
+	$node->start;
+	($host, $port) = ($node->host, $node->port);
+	$version = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
+	$node->safe_psql('postgres', slurp_file("$dir/fixture.sql"));
+	$node->safe_psql('postgres',
+		"CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'postgres')");
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_cron') unless $not_here{pg_cron};
+	$node->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('look', 'test_decoding')");
+
+	$node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
+	$node->safe_psql('elsewhere', <<~E);
+		CREATE SCHEMA w;
+		CREATE TABLE w.t2 (a int, b text);
+		CREATE TABLE w.other (a int);
+		CREATE PUBLICATION pub FOR TABLE w.t2;
+		E
+	$node->safe_psql('elsewhere', "SELECT pg_create_logical_replication_slot('sub', 'pgoutput')");
+	build_probe();
+	$o = session('postgres');
+	return;
+}
+
+sub build_probe
+{
+	my $so = PostgreSQL::Test::Utils::tempdir() . '/probe.so';
+	my %config = map { $_ => `$pg_config --$_` } qw(cc cppflags includedir-server);
+	chomp %config;
+	system_or_bail('sh', '-c',
+		"$config{cc} -O1 -fPIC -shared -I'$config{'includedir-server'}' $config{cppflags} -o $so $dir/probe.c");
+	$node->safe_psql('postgres', <<~E);
+		CREATE FUNCTION obs.probe_heap(regclass) RETURNS void STABLE PARALLEL SAFE LANGUAGE c AS '$so';
+		CREATE FUNCTION obs.probe_spi(text) RETURNS void STABLE LANGUAGE c AS '$so';
+		CREATE FUNCTION obs.probe_worker(text, regrole, text) RETURNS void LANGUAGE c AS '$so';
+		CREATE FUNCTION obs.worker(regrole, text) RETURNS void LANGUAGE sql AS \$\$ SELECT obs.probe_worker('$so', \$1, \$2) \$\$;
+		E
+	return;
+}
+
+sub session
+{
+	my ($user, %more) = @_;
+	return Wire->connect($node, user => $user eq 'postgres' ? $superuser : $user,
+		database => 'postgres', application_name => 'path', %more);
+}
+
+# ---- looking ---------------------------------------------------------------
+
+sub looks
+{
+	my ($p, $c) = @_;
+	return $p->{look} ? $p->{look}->($c) : $o->value('SELECT obs.look(true)');
+}
+
+# During a freeze for whose end others wait: somebody who waits for an ACCESS
+# EXCLUSIVE lock keeps readers out, but not one who has the table already.
+sub begin_looking
+{
+	my ($p, $c) = @_;
+	return unless $strategies{$strategy}{waits};
+	$o->value('BEGIN');
+	looks($p, $c);
+	return;
+}
+
+sub end_looking { $o->value('COMMIT') if $strategies{$strategy}{waits}; return }
+
+sub difference
+{
+	my %before = map { split / /, $_, 2 } split /\n/, $_[0];
+	return join ', ', map { /^(\S+) (.*)/ && ($before{$1} || '') eq $2 ? () : (split / /)[0] } split /\n/, $_[1];
+}
+
+# ---- an attempt ------------------------------------------------------------
+
+sub steps
+{
+	my ($c, $how) = @_;
+	return undef unless $how;
+	return $how->($c) if ref $how eq 'CODE';
+	return statements($c->{s}, ref $how ? @$how : $how);
+}
+
+# Processes that wait for the freeze.
+sub waiting
+{
+	return () unless $strategies{$strategy}{waits};
+	my $all = $o->value(<<~E);
+		SELECT concat(string_agg(DISTINCT l.pid::text, ' ')) FROM pg_locks l, pg_stat_activity h
+		WHERE NOT l.granted AND h.backend_type = 'pg_freeze holder' AND h.pid = ANY (pg_blocking_pids(l.pid))
+		E
+	return map { $_ => 1 } split / /, $all;
+}
+
+# Forks.  The child does what comes before the attempt during the freeze, waits
+# for our word, then makes the attempt; go_on() gives the word.
+sub start
+{
+	my ($p, $c) = @_;
+	my %attempt = (waiting => { waiting() });
+	pipe my $told, my $tell or die;
+	pipe my $word, $attempt{word} or die;
+
+	$attempt{pid} = fork;
+	die "fork: $!" unless defined $attempt{pid};
+	if ($attempt{pid})
+	{
+		$attempt{told} = $told;
+		return \%attempt;
+	}
+	my $error;
+	eval {
+		close $attempt{word};
+		$o = session('postgres') if $p->{after} || ref $p->{run};
+		if ($p->{after})
+		{
+			$error = steps($c, $p->{after});
+			die "after: $error->{M}" if $error;
+			syswrite $tell, "\n";
+		}
+		sysread($word, my $byte, 1) or POSIX::_exit(1);
+		$error = steps($c, $p->{run});
+		1;
+	} or $error = { C => '?', M => $@ };
+	syswrite $tell, $error ? "$error->{C} $error->{M}" : 'done';
+	POSIX::_exit(0);
+}
+
+sub go_on { my ($attempt) = @_; syswrite $attempt->{word}, '.'; return }
+
+# What the child says next, for at most so many seconds.
+sub hear
+{
+	my ($attempt, $timeout) = @_;
+	return undef unless IO::Select->new($attempt->{told})->can_read($timeout);
+	my $n = sysread $attempt->{told}, my $text, 10_000;
+	return $n ? $text : '? the attempt has died';
+}
+
+# Until the child says something or somebody new waits; true if somebody waits.
+sub until_it_waits
+{
+	my ($attempt) = @_;
+	for (my $end = time + 60; time < $end;)
+	{
+		$attempt->{said} = hear($attempt, 0.004);
+		return 0 if defined $attempt->{said};
+		my %now = waiting();
+		return 1 if grep { !$attempt->{waiting}{$_} } keys %now;
+	}
+	die 'neither ends nor waits';
+}
+
+sub finish
+{
+	my ($attempt) = @_;
+	my $said = $attempt->{said};
+	$said = hear($attempt, 60) while !defined $said || $said eq "\n";
+	waitpid $attempt->{pid}, 0;
+	return undef if $said =~ /^\n?done/;
+	return { C => $1, M => $2 } if $said =~ /^\n?(\S+) (.*)/s;
+	die "odd: $said";
+}
+
+# ---- one cell --------------------------------------------------------------
+
+# Everything up to where the freeze may come.
+sub make_ready
+{
+	my ($p, $kind, $needs_lo) = @_;
+	my @sql = ref $p->{setup} ? @{ $p->{setup} } : $p->{setup} || ();
+	my $error = statements($o, "CALL obs.fixture('$kinds{$kind}{owner}', " . ($needs_lo ? 'true' : 'false') . ')', @sql);
+	die "setup: $error->{M}" if $error;
+	return make_session($p);
+}
+
+sub make_session
+{
+	my ($p) = @_;
+	my $c = {};
+	$c->{s} = session($p->{as} || 'app', $p->{options} ? (options => $p->{options}) : ());
+	if (ref $p->{before} eq 'CODE') { $p->{before}->($c) }
+	elsif (my $error = steps($c, $p->{before})) { die "before: $error->{M}" }
+	return $c;
+}
+
+sub needs_lo { return scalar $_[0]{id} =~ /lo_(?:put|open|write|truncate|unlink)|(?:read|public)_lo/ }
+
+sub clean
+{
+	my ($p, @c) = @_;
+	foreach my $s (map { $_->{s}, $_->{ear} } @c)
+	{
+		next unless $s;
+		$s->close;
+		poll(sub { !$o->value("SELECT count(*) FROM pg_stat_activity WHERE pid = $s->{pid}") });
+	}
+	return $p->{clean}->() if ref $p->{clean} eq 'CODE';
+	my @sql = ref $p->{clean} ? @{ $p->{clean} } : $p->{clean} || ();
+	my $error = statements($o, @sql);
+	die "clean: $error->{M}" if $error;
+	return;
+}
+
+sub without_freeze
+{
+	my ($path, $kind, $name) = @_;
+	my ($p, $expected) = ($probe{ $path->{id} }, $path->{$kind});
+	my $c = make_ready($p, $kind, needs_lo($path));
+	my $before = looks($p, $c);
+	steps($c, $p->{after});
+	$before = looks($p, $c) if $p->{after};
+	steps($c, $p->{go});
+	my $error = steps($c, $p->{run});
+	my $after = looks($p, $c);
+	clean($p, $c);
+
+	if ($expected eq 'cannot') { return is($after, $before, "$name: not without a freeze either") }
+	if ($expected =~ /^(passes|stops)/) { return ok(!$error, "$name: works without a freeze") || diag $error->{M} }
+	return isnt($after, $before, "$name: writes without a freeze") || diag $error && $error->{M};
+}
+
+# Freezes; if that waits for somebody, does the work meanwhile.
+sub freeze
+{
+	my ($p, $c, $kind) = @_;
+	my $f = session('postgres');
+	my %r = (waited => 0);
+
+	$f->query("SET pg_freeze.strategy = '$strategy'");
+	$f->query("SELECT kind FROM pf.freeze_check($kinds{$kind}{target}) WHERE item = 'leak'");
+	$r{check} = join "\n", map { $_->[0] } @{ $f->{rows} };
+	$f->send("SELECT $kinds{$kind}{freeze}");
+	while ($f->idle(0.01))
+	{
+		next unless !$r{waited} && $o->value('SELECT count(*) FROM pf.freeze_blockers');
+		$r{waited} = 1;
+		steps($c, $p->{go});
+		$r{error} = steps($c, $p->{run});
+	}
+	if (my $refused = $f->ready) { die "cannot freeze: $refused->{M} " . ($refused->{D} || '') }
+	$r{id} = $f->{rows}[0][0];
+	$f->close;
+	return \%r;
+}
+
+sub thaw
+{
+	my ($r) = @_;
+	$o->query('SELECT leaks, also_stops FROM pf.freeze_status');
+	@$r{qw(leaks also_stops)} = map { defined $_ ? $_ : '' } @{ $o->{rows}[0] };
+	end_looking();
+	my $error = $o->query("SELECT held, lost_reason FROM pf.thaw($r->{id})");
+	die "cannot thaw: $error->{M}" if $error;
+	@$r{qw(held lost)} = map { defined $_ ? $_ : 'unknown' } @{ $o->{rows}[0] };
+	return;
+}
+
+sub with_freeze
+{
+	my ($path, $kind, $name) = @_;
+	my $p = $probe{ $path->{id} };
+	my $c = make_ready($p, $kind, needs_lo($path));
+	my $r = freeze($p, $c, $kind);
+
+	if ($r->{waited})
+	{
+		begin_looking($p, $c);
+		$r->{before} = $r->{after} = looks($p, $c);
+		thaw($r);
+	}
+	else
+	{
+		my $attempt = start($p, $c);
+		$r->{blocks} = $p->{after} && until_it_waits($attempt);
+		begin_looking($p, $c) unless $r->{blocks};
+		$r->{before} = looks($p, $c) unless $r->{blocks};
+		steps($c, $p->{go});
+		go_on($attempt);
+		$r->{blocks} ||= until_it_waits($attempt);
+		$r->{after} = looks($p, $c);
+		$r->{error} = finish($attempt) unless $r->{blocks};
+		$r->{listed} = $o->value('SELECT count(*) FROM pf.freeze_waiters') if $r->{blocks};
+		thaw($r);
+		$r->{error} = finish($attempt) if $r->{blocks};
+		$r->{thawed} = looks($p, $c) if $r->{blocks};
+	}
+	clean($p, $c);
+	return judge($p, $path->{$kind}, $name, $r);
+}
+
+# Compares what happened with the words of the file.
+sub judge
+{
+	my ($p, $expected, $name, $r) = @_;
+	my ($error, $before, $after, $leaks, $held) = @$r{qw(error before after leaks held)};
+	my $code = $strategies{$strategy}{code};
+	my $seen;
+
+	my ($word, $detail) = split /:/, $expected;
+	if ($word eq 'passes') { $seen = $r->{blocks} ? 'blocks' : $error ? "refused: $error->{M}" : 'passes' }
+	elsif ($word eq 'stops') { $seen = $error || $r->{blocks} ? 'stops' : 'passes' }
+	else { $seen = $r->{waited} ? 'waits' : $before ne $after ? 'leak' : $r->{blocks} ? 'blocks' : $word eq 'cannot' ? 'cannot' : 'stopped' }
+
+	my $good = is($seen, $word, "$name: $expected");
+	diag 'changed: ' . ($p->{look} ? "$before to $after" : difference($before, $after)) if $before ne $after && $seen ne $word;
+	diag "error: $error->{C} $error->{M}" if $error && !$good;
+	return 0 unless $good;
+
+	if ($word eq 'stopped' && $code && !$p->{silent} && $error) { is($error->{C}, $code, "$name: says $code") || diag $error->{M} }
+	if ($word eq 'stops') { like($r->{also_stops}, qr/^$detail: /m, "$name: freeze_status says who else is stopped") }
+	if ($r->{blocks})
+	{
+		is($after, $before, "$name: nothing changes while it waits");
+		ok(!$error, "$name: goes on after the thaw") || diag "$error->{C} $error->{M}";
+		isnt($r->{thawed}, $after, "$name: has written after the thaw") if $r->{thawed};
+		cmp_ok($r->{listed}, '>', 0, "$name: freeze_waiters lists it");
+	}
+	if ($word eq 'leak' && $detail !~ /^(doc|held|null)$/)
+	{
+		like($leaks, qr/^$detail: /m, "$name: freeze_status lists $detail");
+		like($r->{check}, qr/^$detail$/m, "$name: freeze_check lists $detail");
+	}
+	my $verdict =
+		$expected =~ /:held$/ ? $held eq 'f'
+		: $expected =~ /:null$/ ? $held eq 'unknown'
+		: $word eq 'leak' && $detail ne 'doc' ? $held ne 't'
+		: $word =~ /^(stopped|waits|blocks|cannot)$/ ? $held eq ($leaks eq '' ? 't' : 'unknown')
+		: $held ne 'f';
+	return ok($verdict, "$name: the verdict is right") || diag "held: $held, $r->{lost}, leaks: $leaks";
+}
+
+# ---- cells that share a freeze ---------------------------------------------
+
+# Those that change nothing, or wait, and need nothing that disturbs others.
+sub can_share
+{
+	my ($path, $kind) = @_;
+	my $p = $probe{ $path->{id} };
+	return 0 if needs_lo($path) || grep { $p->{$_} } qw(setup after look clean go alone);
+	return 1 if $path->{$kind} eq 'blocks';
+	return $path->{$kind} =~ /^(stopped|cannot|passes)$/ && !grep { $p->{$_} } qw(before as options);
+}
+
+sub with_one_freeze
+{
+	my ($kind, @paths) = @_;
+	my $first = make_ready({}, $kind, 0);
+	my %session = map { $_->{id} => make_session($probe{ $_->{id} }) } @paths;
+	my $r = freeze({}, $first, $kind);
+	my (@results, @waiting);
+
+	begin_looking({}, $first);
+	my $before = looks({}, $first);
+	foreach my $path ((grep { $_->{$kind} ne 'blocks' } @paths), (grep { $_->{$kind} eq 'blocks' } @paths))
+	{
+		my $p = $probe{ $path->{id} };
+		my $attempt = start($p, $session{ $path->{id} });
+		my %one = (before => $before);
+		go_on($attempt);
+		if (until_it_waits($attempt))
+		{
+			$one{blocks} = 1;
+			$one{attempt} = $attempt;
+			push @waiting, \%one;
+		}
+		else
+		{
+			$one{error} = finish($attempt);
+			$before = $one{after} = looks({}, $first);
+		}
+		push @results, [ $path, \%one ];
+	}
+	my $after = looks({}, $first);
+	my $listed = @waiting && $o->value('SELECT count(*) FROM pf.freeze_waiters');
+	cmp_ok($listed, '>=', scalar @waiting, "$kind: freeze_waiters lists all who wait");
+	thaw($r);
+	foreach (@waiting)
+	{
+		$_->{error} = finish($_->{attempt});
+		@$_{qw(after listed)} = ($after, $listed);
+	}
+	foreach (@results)
+	{
+		my ($path, $one) = @$_;
+		judge($probe{ $path->{id} }, $path->{$kind}, "$path->{id}, $kind", { %$r, %$one });
+	}
+	clean({}, $first, values %session);
+	return scalar @results;
+}
+
+# A strategy that only waits changes nothing itself.
+sub changes_nothing
+{
+	my ($kind) = @_;
+	my $c = make_ready({}, $kind, 1);
+	my $before = looks({}, $c);
+	my $r = freeze({}, $c, $kind);
+	is(looks({}, $c), $before, "$kind: to freeze changes nothing");
+	begin_looking({}, $c);
+	thaw($r);
+	is(looks({}, $c), $before, "$kind: nor does to thaw");
+	clean({}, $c);
+	return;
+}
+
+# ---- all cells -------------------------------------------------------------
+
+# After something unforeseen: nobody waits, nothing is frozen.
+sub recover
+{
+	$o->close;
+	$o = session('postgres');
+	$o->query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
+	$o->query('SELECT pf.thaw_all()');
+	return;
+}
+
+# True if something unforeseen was raised.
+sub fails
+{
+	my ($name, $do) = @_;
+	return 0 if eval { $do->(); 1 };
+	fail("$name: $@");
+	recover();
+	return 1;
+}
+
+sub write_paths
+{
+	$strategy = shift;
+	start_server();
+	my ($expected, @columns) = read_expected();
+	my ($ran, $not_run) = (0, 0);
+
+	probes();
+	is_deeply(documented(scalar @columns), { map { $_->{id} => join ', ', @{ $_->{text} } } @$expected },
+		"doc/$strategies{$strategy}{doc} has a line for each way, and says the same");
+	is_deeply([ sort keys %probe ], [ sort map { $_->{id} } @$expected ], 'each way has a probe, and each probe is expected');
+
+	my %only = map { $_ => 1 } split ' ', $ENV{ONLY} || '';
+	foreach my $kind (@columns)
+	{
+		my @share;
+
+		changes_nothing($kind) if $strategies{$strategy}{waits};
+		foreach my $path (@$expected)
+		{
+			my $name = "$path->{id}, $kind";
+
+			next if (%only && !$only{ $path->{id} }) || !$probe{ $path->{id} };
+			if ($not_here{ $path->{id} })
+			{
+				diag "NOT RUN: $name: $not_here{$path->{id}}";
+				$not_run++;
+				next;
+			}
+			my $shares = can_share($path, $kind);
+			# what waits shows after the thaw that it writes
+			my $shows = !$shares && $path->{$kind} =~ /^blocks/;
+			push @share, $path if $shares;
+			next if fails($name, sub { without_freeze($path, $kind, $name) unless $shows });
+			next if $shares || fails($name, sub { with_freeze($path, $kind, $name) });
+			$ran++;
+		}
+		fails($kind, sub { $ran += with_one_freeze($kind, @share) }) if @share;
+	}
+	my $cells = @$expected * @columns;
+	diag "write paths: $ran of $cells cells ran, $not_run could not run here";
+	is($ran + $not_run, $cells, 'every cell was run, or said why not');
+	$o->close;
+	$node->stop;
+	done_testing();
+	return;
+}
+
+1;

@@ -251,6 +251,7 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 			bad_argument("on_drain_timeout", on_drain_timeout, "What can happen is abort, cancel or terminate.");
 	}
 	request->options.cancel_wait = pf_guc_cancel_wait;
+	request->options.lock_standbys = pf_guc_lock_standbys;
 	request->options.on_leak = (PfOnLeak) pf_guc_on_leak;
 	request->options.attempts = PG_ARGISNULL(first + 7) ? 1 : PG_GETARG_INT32(first + 7);
 	if (request->options.attempts < 1)

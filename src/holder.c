@@ -354,6 +354,24 @@ pf_holder_look(int64 id)
 }
 
 /* See holder.h. */
+int
+pf_holder_pid(void)
+{
+	dsm_segment *segment;
+	HolderBoard *board = find_board(&segment);
+	int			pid = 0;
+
+	if (board)
+	{
+		SpinLockAcquire(&board->mutex);
+		pid = board->alive ? board->pid : 0;
+		SpinLockRelease(&board->mutex);
+		detach_board(segment);
+	}
+	return pid;
+}
+
+/* See holder.h. */
 void
 pf_holder_interrupt(void)
 {
@@ -395,6 +413,8 @@ tell(HolderBoard *board, int64 id, Word word)
 		{
 			case WORD_LET_GO:
 				slot->let_go = true;
+				/* an attempt of another freeze can wait */
+				kill(board->pid, SIGINT);
 				break;
 			case WORD_AGAIN:
 				slot->again = true;
@@ -475,6 +495,7 @@ typedef struct AtCommit
 	HolderBoard *board;
 	dsm_segment *segment;		/* NULL: mapped for another entry */
 	int64		id;
+	SubTransactionId subid;		/* the entry lives and dies with */
 } AtCommit;
 
 static List *at_commit = NIL;
@@ -485,18 +506,50 @@ end_of_transaction(XactEvent event, void *arg)
 {
 	ListCell   *cell;
 
-	if (event == XACT_EVENT_COMMIT)
-		foreach(cell, at_commit)
-		{
-			AtCommit   *entry = lfirst(cell);
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			if (at_commit != NIL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot prepare a transaction that has thawed")));
+			break;
+		case XACT_EVENT_COMMIT:
+			foreach(cell, at_commit)
+			{
+				AtCommit   *entry = lfirst(cell);
 
-			(void) tell(entry->board, entry->id, WORD_LET_GO);
-		}
-	if (event == XACT_EVENT_COMMIT)
-		foreach(cell, at_commit)
-			detach_board(((AtCommit *) lfirst(cell))->segment);
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
-		at_commit = NIL;
+				if (entry->subid != InvalidSubTransactionId)
+					(void) tell(entry->board, entry->id, WORD_LET_GO);
+			}
+			foreach(cell, at_commit)
+				detach_board(((AtCommit *) lfirst(cell))->segment);
+			at_commit = NIL;
+			break;
+		case XACT_EVENT_ABORT:
+			at_commit = NIL;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	ListCell   *cell;
+
+	foreach(cell, at_commit)
+	{
+		AtCommit   *entry = lfirst(cell);
+
+		if (entry->subid != subid)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			entry->subid = parent;
+		else if (event == SUBXACT_EVENT_ABORT_SUB)
+			entry->subid = InvalidSubTransactionId;
+	}
 }
 
 /* See holder.h. */
@@ -511,7 +564,10 @@ pf_holder_let_go_at_commit(int64 id)
 	AtCommit   *entry;
 
 	if (!registered)
+	{
 		RegisterXactCallback(end_of_transaction, NULL);
+		RegisterSubXactCallback(end_of_subtransaction, NULL);
+	}
 	registered = true;
 
 	CurrentResourceOwner = TopTransactionResourceOwner;
@@ -524,6 +580,7 @@ pf_holder_let_go_at_commit(int64 id)
 	entry->board = board;
 	entry->segment = segment;
 	entry->id = id;
+	entry->subid = GetCurrentSubTransactionId();
 	at_commit = lappend(at_commit, entry);
 	MemoryContextSwitchTo(old);
 }

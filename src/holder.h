@@ -48,6 +48,9 @@ extern void pf_holder_ask(int64 id);
 /* What the holder says.  Needs a transaction. */
 extern PfHold pf_holder_look(int64 id);
 
+/* The holder of this database, 0 if there is none.  Needs a transaction. */
+extern int	pf_holder_pid(void);
+
 /*
  * Interrupts the holder if it waits for a lock: it lets go of what that
  * attempt has and tries again later.
@@ -66,7 +69,7 @@ extern void pf_holder_again(int64 id);
  */
 extern void pf_holder_let_go(int64 id);
 
-/* The same when the current transaction commits, without waiting. */
+/* The same when the current transaction commits, without waiting; not if a subtransaction is rolled back. */
 extern void pf_holder_let_go_at_commit(int64 id);
 
 /* Has the holder let go of freezes that have ended.  Outside a transaction. */

@@ -339,9 +339,12 @@ remind_at(const PfFreeze *freeze)
 	return Max(freeze->frozen_at, freeze->reminded_at) + (int64) pf_guc_remind_after * USECS_PER_SEC;
 }
 
-/* Does what is due for a freeze whose work lock is held, and lets go of it. */
+/*
+ * Does what is due for a freeze whose work lock is held, and lets go of it.
+ * *again is in how many ms its strategy wants to look again, 0: no wish.
+ */
 static ErrorData *
-attend_locked(PfFreeze *freeze, bool impatient)
+attend_locked(PfFreeze *freeze, bool impatient, int *again)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ErrorData  *error = NULL;
@@ -366,7 +369,7 @@ attend_locked(PfFreeze *freeze, bool impatient)
 			else
 			{
 				if (freeze->strategy->attend)
-					freeze->strategy->attend(freeze);
+					*again = freeze->strategy->attend(freeze);
 				if (freeze->thaw_at == 0 && remind_at(freeze) <= now)
 					remind(freeze);
 			}
@@ -394,8 +397,6 @@ next_time(const PfFreeze *freeze)
 			{
 				TimestampTz at = freeze->thaw_at ? freeze->thaw_at : remind_at(freeze);
 
-				if (freeze->state == PF_LOST && freeze->strategy->attend && !freeze->stays_lost && freeze->retaken_at == 0)
-					at = Min(at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PF_RETRY_EVERY));
 				/* due: somebody works on it, or a thaw could not even begin */
 				return Max(at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
 			}
@@ -460,10 +461,11 @@ attend(const PfRequest *request)
 		int64		id = *(int64 *) lfirst(cell);
 		PfFreeze   *freeze;
 		TimestampTz at;
+		int			again = 0;
 
 		if (!is_asked_for(id, request) && pf_lock_freeze_nowait(id))
 		{
-			ErrorData  *error = attend_locked(pf_read_freeze(id), request != NULL);
+			ErrorData  *error = attend_locked(pf_read_freeze(id), request != NULL, &again);
 
 			if (error)
 				ereport(LOG,
@@ -472,6 +474,8 @@ attend(const PfRequest *request)
 		MemoryContextSwitchTo(context);
 		freeze = pf_read_freeze(id);
 		at = next_time(freeze);
+		if (again)
+			at = Min(at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), again));
 		if (at != 0 && (next == 0 || at < next))
 			next = at;
 	}

@@ -48,6 +48,8 @@
 #include "wanted.h"
 
 #define FAST_PATH_RESERVE	16	/* locks of a backend that strong locks may push off its fast path */
+#define RETRY_EVERY			10000	/* ms between tries to have a lost freeze taken again */
+#define SUPERVISE_EVERY		1000	/* ms between looks at a holder that tries */
 #define ROOM_MARGIN			64	/* locks that come and go between the look and the locking */
 
 /* ---- the lock table --------------------------------------------------- */
@@ -125,9 +127,9 @@ is_held(const LockTable *table, const PfWanted *wanted)
  * is what max_locks_per_transaction has to be, and the result says why.
  */
 static char *
-lacks_room(const PfTarget *target, int pid, int *setting)
+lacks_room(const PfTarget *target, int *setting)
 {
-	LockTable	table = read_lock_table(pid);
+	LockTable	table = read_lock_table(pf_holder_pid());
 	int			per_transaction = MaxBackends + max_prepared_xacts;
 	int64		room = (int64) max_locks_per_xact * per_transaction;
 	int64		reserve = Max(FAST_PATH_RESERVE * (int64) MaxBackends, 2 * (int64) table.fast) + ROOM_MARGIN;
@@ -186,15 +188,14 @@ pf_lock_obstacle(const PfTarget *target)
 	if (why == NULL && pf_database_age() >= pf_guc_lock_max_age)
 		why = pstrdup("the database is older than pg_freeze.lock_max_age");
 	if (why == NULL)
-		why = lacks_room(target, 0, &setting);
+		why = lacks_room(target, &setting);
 	return why;
 }
 
 /* Raises what keeps a target from being locked. */
 static void
-check_obstacles(const PfFreeze *freeze)
+check_obstacles(const PfTarget *target)
 {
-	const PfTarget *target = &freeze->target;
 	int			setting;
 	char	   *why;
 
@@ -211,7 +212,7 @@ check_obstacles(const PfFreeze *freeze)
 				 errdetail("The oldest transaction id or multixact in it is %d old, pg_freeze.lock_max_age is %d.",
 						   pf_database_age(), pf_guc_lock_max_age),
 				 errhint("VACUUM the database, or use strategy revoke.")));
-	why = lacks_room(target, pf_holder_look(freeze->id).pid, &setting);
+	why = lacks_room(target, &setting);
 	if (why)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -273,7 +274,7 @@ lock_engage(PfFreeze *freeze, int64 *covered)
 		int			count = count_wanted(wanted_lists(&freeze->target));
 
 		if (count > 0)
-			check_obstacles(freeze);
+			check_obstacles(&freeze->target);
 		return count;
 	}
 	hold = pf_holder_look(freeze->id);
@@ -290,13 +291,13 @@ lock_engage(PfFreeze *freeze, int64 *covered)
 
 /* Looks whom the holder waits for, and does what helps; in a transaction. */
 static void
-clear_the_way(PfFreeze *freeze, int holder)
+clear_the_way(const PfFreeze *freeze, int holder)
 {
 	Oid			type = INT4OID;
 	Datum		value = Int32GetDatum(holder);
 	PfSpi		spi;
 
-	if (pf_waits_for(holder, freeze->by_pid))
+	if (freeze->state == PF_DRAINING && pf_waits_for(holder, freeze->by_pid))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("the freeze waits for a lock that its own caller holds"),
@@ -328,7 +329,7 @@ clear_the_way(PfFreeze *freeze, int holder)
  * keeper's lock ends.
  */
 static void
-keep_gate(PfFreeze *freeze, const PfHold *before)
+keep_gate(const PfFreeze *freeze, const PfHold *before)
 {
 	PfWanted	gate = {before->gate_class, before->gate, NoLock, 0};
 	LOCKTAG		tag;
@@ -370,8 +371,12 @@ keep_gate(PfFreeze *freeze, const PfHold *before)
 	}
 }
 
-static bool
-lock_drained(PfFreeze *freeze)
+/*
+ * Helps the holder with a freeze whose locks it tries to take, for the time of
+ * an attempt or so.
+ */
+static PfHold
+supervise(const PfFreeze *freeze)
 {
 	PfHold		hold;
 
@@ -384,6 +389,13 @@ lock_drained(PfFreeze *freeze)
 			keep_gate(freeze, &hold);
 	}
 	CommitTransactionCommand();
+	return hold;
+}
+
+static bool
+lock_drained(PfFreeze *freeze)
+{
+	PfHold		hold = supervise(freeze);
 
 	switch (hold.state)
 	{
@@ -591,15 +603,17 @@ note_retaken(PfFreeze *freeze, TimestampTz at)
 	CommitTransactionCommand();
 }
 
-/* Asks for the locks of a lost freeze; what keeps them away is a line in the log. */
-static void
+/* Asks for the locks of a lost freeze; what keeps that from being done is a line in the log. */
+static bool
 take_again(PfFreeze *freeze)
 {
 	MemoryContext context = CurrentMemoryContext;
+	volatile bool asked = false;
 
 	PG_TRY();
 	{
 		pf_holder_ask(freeze->id);
+		asked = true;
 	}
 	PG_CATCH();
 	{
@@ -616,10 +630,11 @@ take_again(PfFreeze *freeze)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	return asked;
 }
 
 /* Called for a freeze that is frozen or lost; its work lock is held. */
-static void
+static int
 lock_attend(PfFreeze *freeze)
 {
 	PfHold		hold;
@@ -635,26 +650,27 @@ lock_attend(PfFreeze *freeze)
 				  "the process that held them ended",
 				  freeze->is_copy || hold.state == PF_HOLD_TOO_OLD);
 	if (freeze->state != PF_LOST || freeze->stays_lost)
-		return;
+		return 0;
 
 	switch (hold.state)
 	{
 		case PF_HOLD_FAILED:
+		case PF_HOLD_TOO_OLD:
 			ereport(LOG,
 					(errmsg("pg_freeze: the locks of freeze " INT64_FORMAT " could not be taken again: %s", freeze->id, hold.why)));
 			take_again(freeze);
-			break;
+			return RETRY_EVERY;
 		case PF_HOLD_NONE:
-			take_again(freeze);
-			break;
+			return take_again(freeze) ? SUPERVISE_EVERY : RETRY_EVERY;
+		case PF_HOLD_TRYING:
+			(void) supervise(freeze);
+			return SUPERVISE_EVERY;
 		case PF_HOLD_HOLDING:
 			if (freeze->retaken_at == 0)
 				note_retaken(freeze, hold.since);
-			break;
-		case PF_HOLD_TRYING:
-		case PF_HOLD_TOO_OLD:
-			break;
+			return 0;
 	}
+	return 0;
 }
 
 const PfStrategy pf_lock = {

@@ -165,6 +165,7 @@ typedef struct PfOptions
 	int64		thaw_after;		/* us, 0: not scheduled */
 	PfOnLeak	on_leak;
 	int			attempts;
+	bool		lock_standbys;	/* the caller's setting of that name */
 } PfOptions;
 
 /* Who called, for the journal. */
@@ -244,9 +245,10 @@ typedef struct PfStrategy
 
 	/*
 	 * Looks after a freeze that is frozen or lost; outside a transaction, with
-	 * the work lock.  NULL: what it changed stays by itself.
+	 * the work lock.  Returns in how many ms it wants to be called again, 0: no
+	 * wish.  NULL: what the strategy changed stays by itself.
 	 */
-	void		(*attend) (PfFreeze *freeze);
+	int			(*attend) (PfFreeze *freeze);
 
 	/*
 	 * NULL while the freeze is in force, else what came back; *checked is the

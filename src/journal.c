@@ -557,6 +557,8 @@ journal_note_gap(int64 id, const char *what)
 	Datum		values[3] = {Int64GetDatum(id), TimestampTzGetDatum(GetCurrentTimestamp()), CStringGetTextDatum(what)};
 	bool		nulls[3] = {false, false, false};
 
+	PushActiveSnapshot(GetLatestSnapshot());
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	PopActiveSnapshot();
 	table_close(rel, NoLock);
 }

@@ -49,7 +49,7 @@
 
 #define FAST_PATH_RESERVE	16	/* locks of a backend that strong locks may push off its fast path */
 #define RETRY_EVERY			10000	/* ms between tries to have a lost freeze taken again */
-#define SUPERVISE_EVERY		1000	/* ms between looks at a holder that tries */
+#define SUPERVISE_EVERY		200		/* ms between looks at a holder that tries */
 #define ROOM_MARGIN			64	/* locks that come and go between the look and the locking */
 
 /* ---- the lock table --------------------------------------------------- */

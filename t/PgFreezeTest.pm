@@ -19,6 +19,7 @@ our @EXPORT = qw(
   server_back start_sql finish_sql wait_start open_session backends wait_until
   live unfinished start_again log_size
   kill_backend journal recovered next_call
+  strong_locks statement_goes writing goes_on
 );
 
 # A running server; conf => text is appended to its configuration.
@@ -358,11 +359,50 @@ sub recovered
 # Any call finishes what it finds; this one is about nothing else.
 sub next_call
 {
-	my ($node) = @_;
-	my $id = sql($node, q{SELECT freeze_schema('spare', strategy => 'revoke')});
+	my ($node, %opt) = @_;
+	my $id = sql($node, q{SELECT freeze_schema('spare', strategy => 'revoke')}, %opt);
 
-	sql($node, "SELECT thaw($id)");
+	sql($node, "SELECT thaw($id)", %opt);
 	return;
+}
+
+# How many locks that stop anybody pg_freeze's processes hold or wait for.
+sub strong_locks
+{
+	my ($node, %opt) = @_;
+	return sql($node, q{
+SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE a.backend_type LIKE 'pg_freeze %' AND l.locktype IN ('relation', 'object')
+	AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')}, %opt);
+}
+
+# What becomes of a statement: "done", "waits" (for a lock, longer than a short
+# freeze attempt keeps anybody waiting), or its SQLSTATE.
+sub statement_goes
+{
+	my ($node, $statement, %opt) = @_;
+	my ($state, undef, $err) = try_sql($node, "SET lock_timeout = '800ms'; $statement", %opt);
+
+	return $state eq '' ? 'done' : $err =~ /canceling statement due to lock timeout/ ? 'waits' : $state;
+}
+
+sub writing
+{
+	my ($node, %opt) = @_;
+	return statement_goes($node, 'INSERT INTO app.writes (who) VALUES (1)', user => 'app', %opt);
+}
+
+# Polls until the application writes again; false if it never does.
+sub goes_on
+{
+	my ($node, %opt) = @_;
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (time < $end)
+	{
+		return 1 if writing($node, %opt) eq 'done';
+	}
+	return 0;
 }
 
 sub log_size

@@ -366,14 +366,15 @@ sub next_call
 	return;
 }
 
-# How many locks that stop anybody pg_freeze's processes hold or wait for.
+# How many locks that stop anybody pg_freeze's processes hold or wait for,
+# besides those on its own tables.
 sub strong_locks
 {
 	my ($node, %opt) = @_;
 	return sql($node, q{
 SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE a.backend_type LIKE 'pg_freeze %' AND l.locktype IN ('relation', 'object')
-	AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')}, %opt);
+	AND l.mode IN ('ShareLock', 'ExclusiveLock', 'AccessExclusiveLock')}, %opt);
 }
 
 # What becomes of a statement: "done", "waits" (for a lock, longer than a short

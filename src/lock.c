@@ -121,7 +121,8 @@ is_held(const LockTable *table, const PfWanted *wanted)
 }
 
 /*
- * Whether the lock table has room for a target.  Computed as the server does
+ * Whether the lock table has room for a target.  What the holder has locked for
+ * another freeze, in whatever mode, needs no more of it.  Computed as the server does
  * when it makes the table; a reserve is left for everybody else: strong locks
  * on many relations keep all backends off their fast paths.  Otherwise *setting
  * is what max_locks_per_transaction has to be, and the result says why.
@@ -142,8 +143,13 @@ lacks_room(const PfTarget *target, int *setting)
 		PfWantedList *list = lfirst(cell);
 
 		for (int i = 0; i < list->count; i++)
-			if (!is_held(&table, &list->items[i]))
+		{
+			LOCKTAG		tag;
+
+			pf_wanted_tag(&list->items[i], &tag);
+			if (hash_search(table.held, &tag, HASH_FIND, NULL) == NULL)
 				new++;
+		}
 	}
 	hash_destroy(table.held);
 	need = new + table.in_use + reserve;

@@ -428,7 +428,11 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 			' held = false, lost_reason = ''undone by hand'' WHERE id = %s;', '@extschema@', j.id)
 		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id
 	UNION ALL
-		SELECT 6, 0, 'COMMIT;')
+		SELECT 6, 0, 'COMMIT;'
+	UNION ALL
+		SELECT 7, 0, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+			' WHERE backend_type = ''pg_freeze holder'' AND datname = current_database();'
+		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id AND j.strategy = 'lock')
 	SELECT statement.text FROM statement
 	WHERE EXISTS (SELECT FROM @extschema@.freeze_journal j
 		WHERE j.id = freeze_undo.id AND j.state NOT IN ('thawed', 'aborted')

@@ -773,6 +773,27 @@ make_hot(Task *task, const PfWanted *wanted)
 	return new;
 }
 
+/*
+ * Learns from an object that could not be had in time.  One that was waited for
+ * first is not where transactions begin: another one is to be first.  With
+ * another one it was taken before those that were held here already: so it is
+ * to be first.
+ */
+static void
+blame(Task *task, const PfWanted *wanted)
+{
+	if (linitial(task->hot) == wanted)
+	{
+		MemoryContext old = MemoryContextSwitchTo(task->context);
+
+		task->hot = list_delete_first(task->hot);
+		task->hot = lappend(task->hot, unconstify(PfWanted *, wanted));
+		MemoryContextSwitchTo(old);
+	}
+	else
+		(void) make_hot(task, wanted);
+}
+
 /* Takes what is free of a list; what is not becomes hot.  The number of the latter, and of new ones. */
 static int
 take_free(Task *task, const PfWantedList *list, int *new)
@@ -933,6 +954,16 @@ renew_transaction(void)
 	MemoryContextSwitchTo(context);
 }
 
+/* The next attempt comes after a pause, longer than the one before. */
+static void
+pause_task(Task *task)
+{
+	double		wait = task->pause * (0.5 + pg_prng_double(&pg_global_prng_state));
+
+	task->pause = Min(task->pause * 1.6, LAST_PAUSE);
+	task->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) wait);
+}
+
 static void
 attempt(Task *task)
 {
@@ -984,7 +1015,7 @@ attempt(Task *task)
 	if (!holds_anything())
 		renew_transaction();
 	if (waits_for)
-		(void) make_hot(task, waits_for);
+		blame(task, waits_for);
 	if (error && !is_timeout(error))
 		report(task, PF_HOLD_FAILED, error->sqlerrcode, error->message);
 	else if (error == NULL && outcome == OUTCOME_OVER)
@@ -994,15 +1025,11 @@ attempt(Task *task)
 			   psprintf("taking the locks takes longer than %d ms, although all of them are free", task->slot->slice));
 	else
 	{
-		double		wait = 0;
-
 		/* what was learned is worth a second try at once */
 		if (error || outcome != OUTCOME_LEARNED || task->attempts % 2 == 0)
-		{
-			task->pause = Min(task->pause * 1.6, LAST_PAUSE);
-			wait = task->pause * (0.5 + pg_prng_double(&pg_global_prng_state));
-		}
-		task->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) wait);
+			pause_task(task);
+		else
+			task->next_try = 0;
 		report(task, PF_HOLD_TRYING, 0, NULL);
 	}
 	if (error)
@@ -1102,7 +1129,7 @@ read_board(void)
 		else if (again || (trying && task->holding))
 		{
 			release(task);
-			task->next_try = 0;
+			pause_task(task);
 		}
 		else if (go)
 			task->next_try = 0;

@@ -562,3 +562,15 @@ journal_note_gap(int64 id, const char *what)
 	PopActiveSnapshot();
 	table_close(rel, NoLock);
 }
+
+/* Removes what was noted of a freeze; what others note and have not committed stays. */
+void
+journal_forget_gaps(int64 id)
+{
+	PfSpi		spi = pf_spi_begin();
+	Oid			type = INT8OID;
+	Datum		value = Int64GetDatum(id);
+
+	journal_execute("DELETE FROM @.freeze_journal_gap WHERE freeze_id = $1", 1, &type, &value, NULL, false);
+	pf_spi_end(spi);
+}

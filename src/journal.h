@@ -80,6 +80,7 @@ extern void journal_unlock(int64 id);
 extern char *journal_also_stops(int64 id);
 extern void journal_set(int64 id, const char *assignments, int nargs, Oid *types, Datum *values, const char *nulls);
 extern void journal_note_gap(int64 id, const char *what);
+extern void journal_forget_gaps(int64 id);
 extern void journal_transition(PfFreeze *freeze, PfState to, const char *detail);
 extern bool pf_state_may_follow(PfState from, PfState to);
 extern const char *pf_state_name(PfState state);

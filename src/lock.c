@@ -50,6 +50,7 @@
 #define FAST_PATH_RESERVE	16	/* locks of a backend that strong locks may push off its fast path */
 #define RETRY_EVERY			10000	/* ms between tries to have a lost freeze taken again */
 #define SUPERVISE_EVERY		200		/* ms between looks at a holder that tries */
+#define STRAGGLERS_WAIT		100		/* ms */
 #define ROOM_MARGIN			64	/* locks that come and go between the look and the locking */
 
 /* ---- the lock table --------------------------------------------------- */
@@ -292,6 +293,8 @@ lock_engage(PfFreeze *freeze, int64 *covered)
 	freeze->changed = hold.locks;
 	value = Int64GetDatum(freeze->changed);
 	journal_set(freeze->id, "changed = $2", 1, &type, &value, NULL);
+	/* what the witness saw so far was committed before the freeze was frozen */
+	journal_forget_gaps(freeze->id);
 	return 0;
 }
 
@@ -348,7 +351,8 @@ keep_gate(const PfFreeze *freeze, const PfHold *before)
 	pf_holder_go(freeze->id);
 	for (int round = 1;; round++)
 	{
-		bool		waits = pf_let_pass(before->pid);
+		int			behind = pf_let_pass(before->pid);
+		bool		waits = behind >= 0;
 
 		seen |= waits;
 		if (kept && (waits ? !pf_anybody_has_written(before->pid) : seen))
@@ -356,6 +360,9 @@ keep_gate(const PfFreeze *freeze, const PfHold *before)
 			LockRelease(&tag, RowShareLock, false);
 			kept = false;
 		}
+		/* nobody begins here: it is not the place to wait */
+		if (behind == 0 && kept && TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), before->slice / 4))
+			pf_holder_interrupt();
 		if (kept && TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), before->slice * 3 / 4))
 		{
 			LockRelease(&tag, RowShareLock, false);
@@ -398,41 +405,16 @@ supervise(const PfFreeze *freeze)
 	return hold;
 }
 
-static bool
-lock_drained(PfFreeze *freeze)
-{
-	PfHold		hold = supervise(freeze);
-
-	switch (hold.state)
-	{
-		case PF_HOLD_NONE:
-			/* not asked yet, or it died before it had everything */
-			pf_holder_ask(freeze->id);
-			return false;
-		case PF_HOLD_TRYING:
-			return false;
-		case PF_HOLD_HOLDING:
-			return true;
-		case PF_HOLD_FAILED:
-		case PF_HOLD_TOO_OLD:
-			break;
-	}
-	ereport(ERROR,
-			(errcode(hold.sqlstate),
-			 errmsg("%s could not be locked: %s", pf_target_text(&freeze->target), hold.why),
-			 hold.sqlstate == ERRCODE_OUT_OF_MEMORY ?
-			 errhint("Raise max_locks_per_transaction (now %d); a restart is needed.", max_locks_per_xact) :
-			 hold.sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ?
-			 errhint("Freeze less at a time, schema by schema, or use strategy revoke.") :
-			 errhint("See the server log.")));
-	return false;
-}
-
 /*
- * $1 relations, $2 schemas, $3 mode is "all", $4 freeze or 0, $5 mode of the
- * lock on large objects.  Whoever has a lock that keeps the holder from
- * getting its own.  Sessions of superusers are not signalled: whoever may
- * freeze could not end them otherwise.
+ * $1 relations, $2 schemas, $3 mode is "all", $4 freeze or 0, $5 kind of the
+ * target, $6 its OID, $7 holder, $8 next transaction id when it had everything.
+ *
+ * Whoever has a lock that keeps the holder from getting its own.  And once it
+ * has them, NULL before, transactions of the target that had written by then:
+ * they may have run DDL that takes no lock on relations or schemas, before the
+ * witness knew of the freeze, and commit it yet.  Who waits for the holder
+ * can't commit.  Sessions of superusers are not signalled: whoever may freeze
+ * could not end them otherwise.
  */
 static const char blockers_sql[] =
 "WITH held AS MATERIALIZED (\n"
@@ -446,7 +428,7 @@ static const char blockers_sql[] =
 "				THEN l.relation = ANY ($1) AND l.mode <> 'SIReadLock' AND ($3 OR l.mode <> 'AccessShareLock')\n"
 "			ELSE l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass AND l.objid = ANY ($2) END\n"
 "	ORDER BY l.pid, l.virtualtransaction, l.mode = 'AccessShareLock', l.relation)\n"
-"SELECT s.pid, NULL::text, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
+"SELECT s.pid, NULL::text AS gid, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
 "	'holds ' || h.mode || ' on ' || h.name\n"
 "		|| CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
 "	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND NOT coalesce(r.rolsuper, true),\n"
@@ -460,6 +442,21 @@ static const char blockers_sql[] =
 "	AND t.virtualtransaction = h.virtualtransaction\n"
 "	JOIN pg_prepared_xacts p ON p.transaction = t.transactionid\n"
 "WHERE h.pid IS NULL\n"
+"UNION ALL\n"
+"SELECT s.pid, NULL, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
+"	'in a transaction that has written' || CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
+"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND NOT coalesce(r.rolsuper, true),\n"
+"	s.xact_start, s.backend_start\n"
+"FROM pg_stat_activity s LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
+"WHERE s.datname = current_database() AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
+"	AND age(s.backend_xid) >= age($8::xid) AND NOT ($7 = ANY (pg_blocking_pids(s.pid)))\n"
+"	AND CASE $5 WHEN 'database' THEN true WHEN 'role' THEN NOT coalesce(r.rolsuper AND r.oid <> $6, true)\n"
+"		AND " PF_SQL_MAY_ACT_AS("s.usesysid", "$6") " END\n"
+"UNION ALL\n"
+"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'prepared', false, p.prepared, NULL\n"
+"FROM pg_prepared_xacts p\n"
+"WHERE p.database = current_database() AND age(p.transaction) >= age($8::xid)\n"
+"	AND CASE $5 WHEN 'database' THEN true WHEN 'role' THEN p.owner = (SELECT rolname FROM pg_roles WHERE oid = $6) END\n"
 "ORDER BY 10, 1";
 
 static Datum
@@ -482,15 +479,80 @@ wanted_oids(List *lists, Oid classid)
 static List *
 lock_blockers(const PfTarget *target, int64 freeze_id)
 {
-	Oid			types[] = {OIDARRAYOID, OIDARRAYOID, BOOLOID, INT8OID};
+	Oid			types[] = {OIDARRAYOID, OIDARRAYOID, BOOLOID, INT8OID, TEXTOID, OIDOID, INT4OID, TEXTOID};
 	List	   *lists = wanted_lists(target);
-	Datum		values[4];
+	PfHold		hold = {PF_HOLD_NONE};
+	Datum		values[8];
+	char		nulls[9] = "        ";
 
+	if (freeze_id != 0)
+		hold = pf_holder_look(freeze_id);
 	values[0] = wanted_oids(lists, RelationRelationId);
 	values[1] = wanted_oids(lists, NamespaceRelationId);
 	values[2] = BoolGetDatum(target->mode == PF_ALL);
 	values[3] = Int64GetDatum(freeze_id);
-	return pf_drain_query(blockers_sql, 4, types, values, NULL);
+	values[4] = CStringGetTextDatum(pf_kind_name(target->kind));
+	values[5] = ObjectIdGetDatum(target->oid);
+	values[6] = Int32GetDatum(hold.pid);
+	values[7] = CStringGetTextDatum(psprintf("%u", hold.next_xid));
+	if (hold.state != PF_HOLD_HOLDING)
+		nulls[7] = 'n';
+	return pf_drain_query(blockers_sql, 8, types, values, nulls);
+}
+
+/*
+ * Whether transactions of the target are left that may commit what no lock
+ * stops.  The application waits meanwhile, so it is not for long: true if they
+ * have gone, else the locks are let go.
+ */
+static bool
+stragglers_gone(const PfFreeze *freeze)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STRAGGLERS_WAIT);
+
+	for (;;)
+	{
+		bool		gone;
+
+		pf_begin();
+		gone = lock_blockers(&freeze->target, freeze->id) == NIL;
+		if (!gone && GetCurrentTimestamp() >= end)
+			pf_holder_again(freeze->id);
+		CommitTransactionCommand();
+		if (gone || GetCurrentTimestamp() >= end)
+			return gone;
+		pf_pause(STRAGGLERS_WAIT / 10);
+	}
+}
+
+static bool
+lock_drained(PfFreeze *freeze)
+{
+	PfHold		hold = supervise(freeze);
+
+	switch (hold.state)
+	{
+		case PF_HOLD_NONE:
+			/* not asked yet, or it died before it had everything */
+			pf_holder_ask(freeze->id);
+			return false;
+		case PF_HOLD_TRYING:
+			return false;
+		case PF_HOLD_HOLDING:
+			return stragglers_gone(freeze);
+		case PF_HOLD_FAILED:
+		case PF_HOLD_TOO_OLD:
+			break;
+	}
+	ereport(ERROR,
+			(errcode(hold.sqlstate),
+			 errmsg("%s could not be locked: %s", pf_target_text(&freeze->target), hold.why),
+			 hold.sqlstate == ERRCODE_OUT_OF_MEMORY ?
+			 errhint("Raise max_locks_per_transaction (now %d); a restart is needed.", max_locks_per_xact) :
+			 hold.sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ?
+			 errhint("Freeze less at a time, schema by schema, or use strategy revoke.") :
+			 errhint("See the server log.")));
+	return false;
 }
 
 /* ---- in force? -------------------------------------------------------- */

@@ -29,28 +29,28 @@
 #include "pass.h"
 
 /* See pass.h. */
-bool
+int
 pf_let_pass(int pid)
 {
 	PGPROC	   *proc = BackendPidGetProc(pid);
 	LOCK	   *lock = proc ? proc->waitLock : NULL;
 	LOCKTAG		tag;
 	LWLock	   *partition;
-	bool		waits;
+	int			behind = -1;
 	bool		moved = false;
 
 	if (lock == NULL)
-		return false;
+		return -1;
 
 	/* not ours to read yet; locks live in memory that stays, so it is only perhaps wrong */
 	tag = lock->tag;
 	partition = LockHashPartitionLock(LockTagHashCode(&tag));
 	LWLockAcquire(partition, LW_EXCLUSIVE);
-	waits = proc->pid == pid && proc->waitLock == lock && memcmp(&lock->tag, &tag, sizeof(LOCKTAG)) == 0;
-	if (waits)
+	if (proc->pid == pid && proc->waitLock == lock && memcmp(&lock->tag, &tag, sizeof(LOCKTAG)) == 0)
 	{
 		PGPROC	   *next;
 
+		behind = 0;
 		for (PGPROC *waiter = pf_queue_next(lock, proc); waiter; waiter = next)
 		{
 			next = pf_queue_next(lock, waiter);
@@ -59,12 +59,14 @@ pf_let_pass(int pid)
 				pf_queue_move_before(lock, waiter, proc);
 				moved = true;
 			}
+			else
+				behind++;
 		}
 		if (moved)
 			ProcLockWakeup(GetLocksMethodTable(lock), lock);
 	}
 	LWLockRelease(partition);
-	return waits;
+	return behind;
 }
 
 /* See pass.h.  Reads without a lock: somebody may begin or end just now. */

@@ -13,9 +13,9 @@
 /*
  * Moves those who have written something already to the place before a
  * process in the queue in which it waits, and wakes those who can go on.
- * False where the process doesn't wait for a lock.
+ * Returns how many others stay behind it, -1 where it doesn't wait for a lock.
  */
-extern bool pf_let_pass(int pid);
+extern int	pf_let_pass(int pid);
 
 /* Whether a transaction of this database, besides that process's, has written. */
 extern bool pf_anybody_has_written(int pid);

@@ -896,7 +896,15 @@ try_locks(Task *task, const PfWanted *volatile *waits_for)
 		return new > 0 ? OUTCOME_LEARNED : OUTCOME_BUSY;
 	if (ms_until(end) <= 0)
 		return waited ? OUTCOME_BUSY : OUTCOME_SLOW;
-	/* also what was hot and is not wanted any more is held now, until the end */
+	/* those are held twice now, or are not wanted any more */
+	foreach(cell, task->hot)
+	{
+		const PfWanted *wanted = lfirst(cell);
+		LOCKTAG		tag;
+
+		pf_wanted_tag(wanted, &tag);
+		(void) LockRelease(&tag, wanted->mode, false);
+	}
 	AcceptInvalidationMessages();
 	return OUTCOME_DONE;
 }

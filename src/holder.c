@@ -1027,7 +1027,12 @@ attempt(Task *task)
 	if (error && !is_timeout(error))
 		report(task, PF_HOLD_FAILED, error->sqlerrcode, error->message);
 	else if (error == NULL && outcome == OUTCOME_OVER)
-		report(task, PF_HOLD_FAILED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the freeze is over");
+	{
+		/* nobody else might: read_board() forgets it */
+		SpinLockAcquire(&my_board->mutex);
+		task->slot->let_go = true;
+		SpinLockRelease(&my_board->mutex);
+	}
 	else if (error == NULL && outcome == OUTCOME_SLOW && ++task->slow >= SLOW_MAX)
 		report(task, PF_HOLD_FAILED, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 			   psprintf("taking the locks takes longer than %d ms, although all of them are free", task->slot->slice));

@@ -53,6 +53,7 @@ CREATE TABLE freeze_journal
 	reminded_at			timestamptz,
 	system_identifier	bigint NOT NULL,
 	database_oid		oid NOT NULL,
+	timeline			bigint NOT NULL,
 	CHECK ((state IN ('frozen', 'lost', 'thawing', 'thawed')) = (frozen_at IS NOT NULL)),
 	CHECK (frozen_at IS NULL OR frozen_lsn IS NOT NULL),
 	CHECK ((state IN ('thawed', 'aborted')) = (ended_at IS NOT NULL))
@@ -63,6 +64,7 @@ COMMENT ON COLUMN freeze_journal.retaken_at IS 'when the locks of a lost freeze 
 COMMENT ON COLUMN freeze_journal.stays_lost IS 'whether nobody tries to take the locks of a lost freeze again';
 COMMENT ON COLUMN freeze_journal.system_identifier IS 'of the cluster where the freeze was made; differs in a restored or cloned one';
 COMMENT ON COLUMN freeze_journal.database_oid IS 'of the database where the freeze was made; differs in a copy';
+COMMENT ON COLUMN freeze_journal.timeline IS 'of the WAL when the freeze was made; differs after a promotion or a point-in-time recovery';
 CREATE INDEX freeze_journal_live ON freeze_journal (state) WHERE state NOT IN ('thawed', 'aborted');
 
 CREATE TABLE freeze_journal_change

@@ -407,6 +407,11 @@ check_emit(void *arg, Oid relation, const char *kind, const char *object, const 
 {
 	CheckSink  *sink = arg;
 
+	if (kind == NULL)
+	{
+		check_row(sink->rsinfo, "refused", NULL, NULL, detail);
+		return;
+	}
 	check_row(sink->rsinfo, "change", kind, object, detail);
 	sink->changes++;
 	if (OidIsValid(relation))

@@ -1035,7 +1035,7 @@ attempt(Task *task)
 	}
 	else if (error == NULL && outcome == OUTCOME_SLOW && ++task->slow >= SLOW_MAX)
 		report(task, PF_HOLD_FAILED, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-			   psprintf("taking the locks takes longer than %d ms, although all of them are free", task->slot->slice));
+			   psprintf("taking the locks takes longer than %d ms, although all of them are free; that is half of the shortest deadlock_timeout in use, or what is tolerable", task->slot->slice));
 	else
 	{
 		/* what was learned is worth a second try at once */

@@ -292,11 +292,11 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 {
 	static const char *const on_timeout[] = {"abort", "cancel", "terminate"};
 	PfSpi		spi = pf_spi_begin();
-	Datum		values[21];
-	char		nulls[22] = "                     ";
+	Datum		values[22];
+	char		nulls[23] = "                      ";
 	Oid			types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 		OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID, TEXTOID, INTERVALOID,
-		TEXTOID, TEXTOID, INT8OID, OIDOID};
+		TEXTOID, TEXTOID, INT8OID, OIDOID, INT8OID};
 	bool		isnull;
 	int64		id;
 
@@ -321,14 +321,15 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 	values[18] = CStringGetTextDatum(pf_notes_text(also_stops));
 	values[19] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[20] = ObjectIdGetDatum(MyDatabaseId);
+	values[21] = Int64GetDatum((int64) GetWALInsertionTimeLine());
 
 	journal_execute("INSERT INTO @.freeze_journal (target_kind, target_oid, target_name, mode,"
 					" strategy, why, state, label, reason, owner, owner_name, by_session_user,"
 					" by_application, by_address, by_pid, drain_timeout, on_drain_timeout, thaw_after,"
-					" leaks, also_stops, system_identifier, database_oid)"
+					" leaks, also_stops, system_identifier, database_oid, timeline)"
 					" VALUES ($1, $2, $3, $4, $5, $6, 'engaging', nullif($7, ''), nullif($8, ''), $9, $10,"
-					" $11, $12, nullif($13, ''), $14, $15, $16, $17, $18, $19, $20, $21) RETURNING id",
-					21, types, values, nulls, false);
+					" $11, $12, nullif($13, ''), $14, $15, $16, $17, $18, $19, $20, $21, $22) RETURNING id",
+					22, types, values, nulls, false);
 	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	pf_spi_end(spi);
 	ereport(LOG,
@@ -374,7 +375,7 @@ journal_read(int64 id)
 					" (SELECT what, at FROM @.freeze_journal_gap g WHERE g.freeze_id = j.id"
 					" ORDER BY at LIMIT CASE strategy WHEN 'lock' THEN 5 ELSE 1 END) AS gap),"
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
-					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost"
+					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost, timeline"
 					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
@@ -414,6 +415,8 @@ journal_read(int64 id)
 		freeze->by_pid = DatumGetInt32(SPI_getbinval(row, desc, 26, &isnull));
 		freeze->retaken_at = column_time(0, 27);
 		freeze->stays_lost = DatumGetBool(SPI_getbinval(row, desc, 28, &isnull));
+		freeze->promoted = !RecoveryInProgress() &&
+			DatumGetInt64(SPI_getbinval(row, desc, 29, &isnull)) != (int64) GetWALInsertionTimeLine();
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);

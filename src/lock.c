@@ -256,7 +256,7 @@ lock_check(const PfTarget *target, PfEmit emit, void *arg)
 		}
 	}
 	if (why)
-		emit(arg, InvalidOid, "obstacle", NULL, why);
+		emit(arg, InvalidOid, NULL, NULL, why);
 }
 
 /* ---- engaging and draining -------------------------------------------- */
@@ -701,7 +701,12 @@ take_again(PfFreeze *freeze)
 	return asked;
 }
 
-/* Called for a freeze that is frozen or lost; its work lock is held. */
+/*
+ * Called for a freeze that is frozen or lost; its work lock is held.  In a copy
+ * of the database and after a failover nobody expects the application to be
+ * held, and perhaps nobody is there who would thaw it: there a freeze stays
+ * lost.
+ */
 static int
 lock_attend(PfFreeze *freeze)
 {
@@ -714,9 +719,10 @@ lock_attend(PfFreeze *freeze)
 	if (hold.state != PF_HOLD_HOLDING && (freeze->state == PF_FROZEN || freeze->retaken_at != 0))
 		note_lost(freeze,
 				  freeze->is_copy ? "this database is a copy" :
+				  freeze->promoted ? "another server held them" :
 				  hold.state == PF_HOLD_FAILED || hold.state == PF_HOLD_TOO_OLD ? hold.why :
 				  "the process that held them ended",
-				  freeze->is_copy || hold.state == PF_HOLD_TOO_OLD);
+				  freeze->is_copy || freeze->promoted || hold.state == PF_HOLD_TOO_OLD);
 	if (freeze->state != PF_LOST || freeze->stays_lost)
 		return 0;
 

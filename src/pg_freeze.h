@@ -152,6 +152,7 @@ typedef struct PfFreeze
 	char	   *gap;			/* what was seen to come back, or NULL */
 	bool		is_copy;		/* journal came here by dump, clone or template */
 	bool		same_cluster;	/* system identifier is this server's */
+	bool		promoted;		/* this was a standby, or recovered from a backup, since */
 	TimestampTz retaken_at;		/* lost, but in force again; 0: not */
 	bool		stays_lost;
 } PfFreeze;
@@ -192,7 +193,8 @@ typedef struct PfRestore
 
 /*
  * Receives one row of a dry run: an object and what would change there;
- * "relation" is InvalidOid for what is no relation or column.
+ * "relation" is InvalidOid for what is no relation or column.  Without a kind
+ * it is not an object but the reason for which the freeze would be refused.
  */
 typedef void (*PfEmit) (void *arg, Oid relation, const char *kind, const char *object, const char *detail);
 

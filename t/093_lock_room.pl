@@ -8,6 +8,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use List::Util qw(min);
 use PgFreezeTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -33,9 +34,19 @@ my $node = new_server('room', conf => "autovacuum = off\nmax_connections = 40\nm
 make_application($node, tables => 3);
 sql($node, 'CREATE SCHEMA big');
 # by portions: each relation made is a lock in the transaction that makes it
-sql($node, "DO \$\$ BEGIN FOR i IN 1 .. $relations LOOP EXECUTE format('CREATE TABLE big.t%s (id int)', i); IF i % 100 = 0 THEN COMMIT; END IF; END LOOP; END \$\$");
+sub make_relations
+{
+	my ($from, $to) = @_;
+
+	sql($node, "DO \$\$ BEGIN FOR i IN $from .. $to LOOP EXECUTE format('CREATE TABLE big.t%s (id int)', i); IF i % 100 = 0 THEN COMMIT; END IF; END LOOP; END \$\$");
+	return;
+}
+make_relations(1, $relations);
 
 my $freeze = q{SELECT freeze_schema('big', strategy => 'lock')};
+
+# How many locks more or less would change the value of the hint.
+my $margin;
 
 sub refused
 {
@@ -48,6 +59,10 @@ sub refused
 	nothing_locked($node, $what);
 	my ($needs) = $err =~ /HINT:[^\n]*max_locks_per_transaction\D+(\d+)/;
 	ok($needs, "$what: and the value that the setting needs") || diag($err);
+	my ($new, $used, $kept, $all) = $err =~ /DETAIL:  (\d+) locks are needed, (\d+) are in use and (\d+) are kept for others; there is room for (\d+)/;
+	my $unit = $all / sql($node, 'SHOW max_locks_per_transaction');
+	my $last_unit = ($new + $used + $kept - 1) % $unit + 1;
+	$margin = min($last_unit, $unit - $last_unit);
 	return $needs;
 }
 
@@ -59,6 +74,13 @@ sub set_locks
 }
 
 my $needs = refused('a lock table that is too small');
+while ($margin < 20)
+{
+	# a few locks more or less in use would make a difference
+	make_relations($relations + 1, $relations + 20);
+	$relations += 20;
+	$needs = refused("$relations relations");
+}
 my ($check, undef, $said) = try_sql($node, q{SELECT count(*) FROM freeze_check('schema', 'big', strategy => 'lock')});
 is($check, '', 'freeze_check of it works') || diag($said);
 
@@ -101,7 +123,7 @@ sql($node, "SELECT thaw($second)");
 is(statement_goes($node, 'INSERT INTO big.t1 VALUES (1)'), 'done', 'until it is thawed too');
 
 # auto falls back on revoke where there is no room.
-set_locks($needs - 1);
+set_locks($needs - 2);
 ($state, $id, $err) = try_sql($node, q{SELECT freeze_schema('big', strategy => 'auto')});
 is($state, '', 'auto freezes a schema without room in the lock table') || diag($err);
 is(sql($node, "SELECT strategy FROM freeze_journal WHERE id = $id"), 'revoke', 'by revoke') if $state eq '';

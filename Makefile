@@ -19,6 +19,7 @@ OBJS = \
 	src/membership.o \
 	src/changes.o \
 	src/witness.o \
+	src/ddl.o \
 	src/acl.o \
 	src/leak.o \
 	src/drain.o \

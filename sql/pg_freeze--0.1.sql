@@ -117,7 +117,7 @@ CREATE TABLE freeze_journal_gap
 	at			timestamptz NOT NULL,
 	what		text NOT NULL
 );
-COMMENT ON TABLE freeze_journal_gap IS 'pg_freeze: what was seen to come back to a frozen target; only ever added to, by the event trigger in the session that gave it back';
+COMMENT ON TABLE freeze_journal_gap IS 'pg_freeze: what was seen to break a freeze; added to by event triggers in the session that did it, and where locks were lost';
 CREATE INDEX freeze_journal_gap_freeze_id ON freeze_journal_gap (freeze_id);
 
 CREATE TABLE freeze_scheduler
@@ -455,7 +455,11 @@ CREATE FUNCTION freeze_witness() RETURNS event_trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION freeze_witness IS 'applies a REVOKE by third parties to what a live freeze will put back, and notes what comes back to its target';
 
-REVOKE ALL ON FUNCTION freeze_guard, freeze_witness FROM PUBLIC;
+CREATE FUNCTION freeze_witness_ddl() RETURNS event_trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION freeze_witness_ddl IS 'notes DDL against the target of a live freeze that its locks do not stop';
+
+REVOKE ALL ON FUNCTION freeze_guard, freeze_witness, freeze_witness_ddl FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_freeze_guard ON ddl_command_start
 	WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED', 'ALTER EXTENSION')
@@ -466,3 +470,12 @@ CREATE EVENT TRIGGER pg_freeze_witness ON ddl_command_end
 		'ALTER ROUTINE', 'ALTER AGGREGATE', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER LANGUAGE', 'ALTER LARGE OBJECT',
 		'ALTER SERVER', 'ALTER FOREIGN DATA WRAPPER')
 	EXECUTE FUNCTION freeze_witness();
+CREATE EVENT TRIGGER pg_freeze_witness_ddl ON ddl_command_end
+	EXECUTE FUNCTION freeze_witness_ddl();
+CREATE EVENT TRIGGER pg_freeze_witness_drop ON sql_drop
+	EXECUTE FUNCTION freeze_witness_ddl();
+-- session_replication_role is no way around them
+ALTER EVENT TRIGGER pg_freeze_guard ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_freeze_witness ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_freeze_witness_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_freeze_witness_drop ENABLE ALWAYS;

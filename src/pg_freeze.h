@@ -21,6 +21,7 @@
  *	wanted.c	which locks those are
  *	pass.c		transactions in flight pass a lock that waits
  *	witness.c	event trigger: what third parties do to privileges meanwhile
+ *	ddl.c		event trigger: DDL that no lock stops
  *	objects.c	the catalogs that carry privileges: scan, fetch, update
  *	membership.c	memberships of a role in others
  *	acl.c		arithmetic on ACLs; plain values in, plain values out

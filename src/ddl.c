@@ -15,7 +15,8 @@
  * What belongs to a target: for a role what it, or who may act as it, does;
  * for a schema what lies in it; for a database everything.  Temporary objects
  * never do.  No event trigger fires for REASSIGN OWNED, for event triggers,
- * and for databases, tablespaces, parameters and roles.
+ * and for databases, tablespaces, parameters and roles.  The triggers leave
+ * out the commands that locks stop, which are those of everyday.
  *
  *-------------------------------------------------------------------------
  */
@@ -148,8 +149,7 @@ static const char collected_sql[] =
 "	LEFT JOIN pg_namespace n ON CASE"
 "		WHEN e.classid = 'pg_namespace'::regclass THEN n.oid = e.objid"
 "		WHEN c.oid IS NOT NULL THEN n.oid = c.relnamespace ELSE n.nspname = e.schema_name END"
-" WHERE e.schema_name IS DISTINCT FROM 'pg_temp' AND c.relpersistence IS DISTINCT FROM 't'"
-"	AND e.command_tag <> 'REINDEX'";
+" WHERE e.schema_name IS DISTINCT FROM 'pg_temp' AND c.relpersistence IS DISTINCT FROM 't'";
 
 static const char dropped_sql[] =
 "SELECT NULL, e.object_type || coalesce(' ' || e.object_identity, ''), n.oid, NULL"

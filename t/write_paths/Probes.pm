@@ -190,6 +190,7 @@ sub probes_prepared
 		my ($id, $sql) = @$_;
 		probe($id => in_transaction(sub { $_[0]->parse(p => $sql)->bind(c => 'p') }, sub { $_[0]->execute('c') }));
 	}
+	$probe{$_}{alone} = 1 foreach qw(parse_utility bind_utility);
 	probe(bind_pipeline => before => sub { my ($s) = $_[0]{s}; $s->parse('', $insert)->bind('', '')->message('H')->until('2') },
 		run => sub { return $_[0]{s}->execute('')->sync });
 	probe(portal_idle => in_transaction(sub { $_[0]->parse(p => $ins_after)->bind(c => 'p')->execute('c', 1) }, sub { $_[0]->execute('c') }));
@@ -299,12 +300,14 @@ sub probes_identity
 		probe("member_$kind" => setup => \@setup, run => 'INSERT INTO x.t VALUES (1)');
 		probe("set_role_$kind" => setup => \@setup, run => [ "SET ROLE $role", 'INSERT INTO x.t VALUES (1)' ]);
 	}
+	# memberships are the cluster's
+	my $x = sub { $o->value('SELECT count(*) FROM x.t') };
 	probe(admin_mixed => setup => [ @elsewhere, 'GRANT SELECT, INSERT ON x.t TO mixed',
 			$version >= 16 ? 'GRANT mixed TO app WITH ADMIN TRUE, INHERIT FALSE, SET FALSE' : 'GRANT mixed TO app WITH ADMIN OPTION' ],
-		run => [ ($version >= 16 ? 'GRANT mixed TO app WITH INHERIT TRUE, SET TRUE' : 'SELECT 1'), 'INSERT INTO x.t VALUES (1)' ]);
+		look => $x, run => [ ($version >= 16 ? 'GRANT mixed TO app WITH INHERIT TRUE, SET TRUE' : 'SELECT 1'), 'INSERT INTO x.t VALUES (1)' ]);
 	probe(createrole_grant => setup => [ 'ALTER ROLE app CREATEROLE', @elsewhere,
 			'GRANT SELECT, INSERT ON x.t TO mixed' ],
-		run => [ 'GRANT mixed TO app', 'INSERT INTO x.t VALUES (1)' ]);
+		look => $x, run => [ 'GRANT mixed TO app', 'INSERT INTO x.t VALUES (1)' ]);
 	my $public = sub { return setup => [ 'CREATE SCHEMA x', 'GRANT USAGE ON SCHEMA x TO PUBLIC', 'CREATE TABLE x.t (a int, b int)', 'CREATE SEQUENCE x.q', @_ ] };
 	probe(public_table => $public->('GRANT INSERT ON x.t TO PUBLIC'), run => 'INSERT INTO x.t VALUES (1)');
 	probe(public_column => $public->('GRANT INSERT (a) ON x.t TO PUBLIC'), run => 'INSERT INTO x.t (a) VALUES (1)');
@@ -328,7 +331,7 @@ sub probes_identity
 		my @setup = (@elsewhere, 'GRANT SELECT, INSERT ON x.t TO mixed');
 		my $after = sub { statements($o, "GRANT $what TO app") };
 		probe("${id}_new" => setup => \@setup, after => $after, run => 'INSERT INTO x.t VALUES (1)');
-		probe("${id}_taken" => setup => \@setup, after => $after, look => sub { $o->value('SELECT count(*) FROM x.t') },
+		probe("${id}_taken" => setup => \@setup, after => $after, look => $x,
 			run => sub { my $error = $_[0]{s}->query('INSERT INTO x.t VALUES (1)'); return statements($o, "REVOKE $what FROM app") || $error });
 	}
 	# a table of its own: the slot of the subscription is on w.t2

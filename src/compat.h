@@ -103,6 +103,15 @@ pf_guc_source(const char *name)
 	select_best_grantor(GetUserId(), privileges, acl, owner, by, options)
 #endif
 
+/* 17: processes have numbers instead of backend ids */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procarray.h"
+#define pf_vxid_proc(vxid) ProcNumberGetProc((vxid).procNumber)
+#else
+#include "storage/sinvaladt.h"
+#define pf_vxid_proc(vxid) BackendIdGetProc((vxid).backendId)
+#endif
+
 /*
  * The queue of those who wait for a lock, under its partition's lock.
  * 16: dclist instead of SHM_QUEUE; 19: PGPROC.waitLink instead of links.

@@ -743,6 +743,42 @@ take_waiting(const PfWanted *wanted, long ms)
 }
 
 static bool
+holds_anything(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+		if (((Task *) lfirst(cell))->holding)
+			return true;
+	return false;
+}
+
+/*
+ * Whether somebody who has an object waits for this process, for a lock of
+ * this attempt or of another freeze.  To wait for him is a circle, and where he
+ * has waited for long it is his deadlock timer that goes off.
+ */
+static bool
+would_be_circle(const PfWanted *wanted)
+{
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+	int			count;
+	List	   *pids = NIL;
+
+	pf_wanted_tag(wanted, &tag);
+	holders = GetLockConflicts(&tag, wanted->mode, &count);
+	for (int i = 0; i < count; i++)
+	{
+		PGPROC	   *proc = pf_vxid_proc(holders[i]);
+
+		if (proc)
+			pids = lappend_int(pids, proc->pid);
+	}
+	return pf_any_waits_for(pids, MyProcPid);
+}
+
+static bool
 same_object(const PfWanted *a, const PfWanted *b)
 {
 	return a->classid == b->classid && a->objid == b->objid;
@@ -875,6 +911,8 @@ try_locks(Task *task, const PfWanted *volatile *waits_for)
 			return OUTCOME_BUSY;
 		if (!take(lfirst(cell)))
 		{
+			if ((holds_anything() || foreach_current_index(cell) > 0) && would_be_circle(lfirst(cell)))
+				return OUTCOME_BUSY;
 			take_waiting(lfirst(cell), left);
 			waited = true;
 		}
@@ -937,17 +975,6 @@ free_slot(Slot *slot)
 	slot->asker = NOBODY;
 	SpinLockRelease(&my_board->mutex);
 	wake(asker);
-}
-
-static bool
-holds_anything(void)
-{
-	ListCell   *cell;
-
-	foreach(cell, tasks)
-		if (((Task *) lfirst(cell))->holding)
-			return true;
-	return false;
 }
 
 /* While nothing is held: a new transaction, so that nothing of the old one stays. */

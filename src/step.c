@@ -95,13 +95,20 @@ pf_pause(long ms)
 bool
 pf_waits_for(int waiter, int pid)
 {
-	int			pids[CHAIN_MAX] = {waiter};
-	int			npids = 1;
+	return pf_any_waits_for(list_make1_int(waiter), pid);
+}
 
-	for (int i = 0; i < npids; i++)
+/* The same of several processes (an integer list). */
+bool
+pf_any_waits_for(List *waiters, int pid)
+{
+	List	   *pids = list_copy(waiters);
+	int			most = list_length(waiters) + CHAIN_MAX;
+
+	for (int i = 0; i < list_length(pids); i++)
 	{
 		ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
-																   Int32GetDatum(pids[i])));
+																   Int32GetDatum(list_nth_int(pids, i))));
 		Datum	   *blockers;
 		int			nblockers;
 
@@ -110,14 +117,12 @@ pf_waits_for(int waiter, int pid)
 		for (int j = 0; j < nblockers; j++)
 		{
 			int			blocker = DatumGetInt32(blockers[j]);
-			bool		known = (blocker == 0); /* a prepared transaction */
 
 			if (blocker == pid)
 				return true;
-			for (int k = 0; k < npids && !known; k++)
-				known = (pids[k] == blocker);
-			if (!known && npids < CHAIN_MAX)
-				pids[npids++] = blocker;
+			/* 0 is a prepared transaction */
+			if (blocker != 0 && list_length(pids) < most)
+				pids = list_append_unique_int(pids, blocker);
 		}
 	}
 	return false;

@@ -19,6 +19,7 @@ extern void pf_begin(void);
 extern void pf_abort(void);
 extern void pf_pause(long ms);
 extern bool pf_waits_for(int waiter, int pid);
+extern bool pf_any_waits_for(List *waiters, int pid);
 extern void pf_run_step(PfFreeze *freeze, PfStepFunc step, void *arg, int64 patience);
 extern PfFreeze *pf_read_freeze(int64 id);
 extern bool pf_lock_freeze_nowait(int64 id);

@@ -405,11 +405,13 @@ supervise(const PfFreeze *freeze)
 	return hold;
 }
 
+#define HELD_NAME "coalesce(h.relation::regclass::text, 'schema ' || h.objid::regnamespace)"
+
 /*
  * $1 relations, $2 schemas, $3 mode is "all", $4 freeze or 0, $5 kind of the
  * target, $6 its OID, $7 holder, $8 next transaction id when it had everything.
  *
- * Whoever has a lock that keeps the holder from getting its own.  And once it
+ * Whoever has a lock that keeps the holder from getting its own.  Or once it
  * has them, NULL before, transactions of the target that had written by then:
  * they may have run DDL that takes no lock on relations or schemas, before the
  * witness knew of the freeze, and commit it yet.  Who waits for the holder
@@ -418,10 +420,10 @@ supervise(const PfFreeze *freeze)
  */
 static const char blockers_sql[] =
 "WITH held AS MATERIALIZED (\n"
-"	SELECT DISTINCT ON (l.pid, l.virtualtransaction) l.pid, l.virtualtransaction, l.mode,\n"
-"		CASE WHEN l.locktype = 'relation' THEN l.relation::regclass::text ELSE 'schema ' || l.objid::regnamespace END AS name\n"
+"	SELECT DISTINCT ON (l.pid, l.virtualtransaction) l.pid, l.virtualtransaction, l.mode, l.relation, l.objid\n"
 "	FROM pg_locks l\n"
-"	WHERE l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
+"	WHERE $8 IS NULL AND l.granted AND l.pid IS DISTINCT FROM $7\n"
+"		AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
 "		AND CASE WHEN l.locktype = 'relation' AND l.relation = 'pg_largeobject_metadata'::regclass\n"
 "				THEN l.relation = ANY ($1) AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock', 'SIReadLock')\n"
 "			WHEN l.locktype = 'relation'\n"
@@ -429,7 +431,7 @@ static const char blockers_sql[] =
 "			ELSE l.locktype = 'object' AND l.classid = 'pg_namespace'::regclass AND l.objid = ANY ($2) END\n"
 "	ORDER BY l.pid, l.virtualtransaction, l.mode = 'AccessShareLock', l.relation)\n"
 "SELECT s.pid, NULL::text AS gid, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
-"	'holds ' || h.mode || ' on ' || h.name\n"
+"	'holds ' || h.mode || ' on ' || " HELD_NAME "\n"
 "		|| CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
 "	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND NOT coalesce(r.rolsuper, true),\n"
 "	s.xact_start, s.backend_start\n"
@@ -437,11 +439,11 @@ static const char blockers_sql[] =
 "WHERE s.backend_type <> 'parallel worker' AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
 "	AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
 "UNION ALL\n"
-"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'holds ' || h.mode || ' on ' || h.name, false, p.prepared, NULL\n"
+"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'holds ' || h.mode || ' on ' || " HELD_NAME ", false, p.prepared, NULL\n"
 "FROM held h JOIN pg_locks t ON t.locktype = 'transactionid' AND t.granted AND t.pid IS NULL\n"
 "	AND t.virtualtransaction = h.virtualtransaction\n"
 "	JOIN pg_prepared_xacts p ON p.transaction = t.transactionid\n"
-"WHERE h.pid IS NULL\n"
+"WHERE $8 IS NULL AND h.pid IS NULL\n"
 "UNION ALL\n"
 "SELECT s.pid, NULL, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
 "	'in a transaction that has written' || CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
@@ -480,13 +482,15 @@ static List *
 lock_blockers(const PfTarget *target, int64 freeze_id)
 {
 	Oid			types[] = {OIDARRAYOID, OIDARRAYOID, BOOLOID, INT8OID, TEXTOID, OIDOID, INT4OID, TEXTOID};
-	List	   *lists = wanted_lists(target);
+	List	   *lists = NIL;
 	PfHold		hold = {PF_HOLD_NONE};
 	Datum		values[8];
 	char		nulls[9] = "        ";
 
 	if (freeze_id != 0)
 		hold = pf_holder_look(freeze_id);
+	if (hold.state != PF_HOLD_HOLDING)
+		lists = wanted_lists(target);
 	values[0] = wanted_oids(lists, RelationRelationId);
 	values[1] = wanted_oids(lists, NamespaceRelationId);
 	values[2] = BoolGetDatum(target->mode == PF_ALL);

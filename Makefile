@@ -14,6 +14,7 @@ OBJS = \
 	src/lock.o \
 	src/holder.o \
 	src/wanted.o \
+	src/waiters.o \
 	src/pass.o \
 	src/objects.o \
 	src/membership.o \

@@ -59,7 +59,6 @@ SELECT tools.try($$SELECT freeze_role('regress_app', mode => 'all', strategy => 
 SELECT tools.try($$SELECT freeze_schema('app', strategy => 'gate')$$);
 SELECT tools.try($$SELECT stop_role('regress_app', 'now')$$);
 SELECT tools.try($$SELECT freeze_alter(1, action => 'reject')$$);
-SELECT tools.try($$SELECT * FROM freeze_waiters$$);
 
 -- nothing to freeze
 SELECT tools.try($$SELECT freeze_role('regress_nothing')$$);

@@ -288,9 +288,11 @@ CREATE FUNCTION freeze_holder_pid(id bigint) RETURNS int
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
 COMMENT ON FUNCTION freeze_holder_pid IS 'process that holds the locks of the freeze now, NULL if none does';
 
-CREATE FUNCTION freeze_not_built(what text) RETURNS boolean
-AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
-COMMENT ON FUNCTION freeze_not_built IS 'raises 0A000; internal';
+CREATE FUNCTION freeze_waiting(id bigint,
+	OUT pid int, OUT role name, OUT application text, OUT address text, OUT state text,
+	OUT since timestamptz, OUT query text, OUT object text, OUT mode text)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_waiting IS 'sessions that wait for the locks of this freeze';
 
 CREATE VIEW freeze_status AS
 	SELECT j.id, j.target_kind || ' ' || quote_ident(j.target_name) AS target, j.mode, j.strategy, j.state,
@@ -302,14 +304,19 @@ CREATE VIEW freeze_status AS
 		CASE WHEN j.state IN ('engaging', 'draining')
 			THEN format('SELECT pg_cancel_backend(%s);', j.by_pid)
 			ELSE format('SELECT * FROM %s.thaw(%s);', '@extschema@', j.id) END AS to_thaw,
-		j.changed, j.cancelled, j.terminated, 0 AS waiters,
+		j.changed, j.cancelled, j.terminated,
+		(SELECT count(*)::int FROM @extschema@.freeze_waiting(j.id)) AS waiters,
 		CASE WHEN j.strategy = 'lock' AND j.state IN ('draining', 'frozen', 'lost') AND j.system_identifier = s.system_identifier
 			AND j.database_oid = d.oid THEN @extschema@.freeze_holder_pid(j.id) END AS holder,
 		j.leaks, j.also_stops, j.why,
 		(SELECT g.what FROM @extschema@.freeze_journal_gap g WHERE g.freeze_id = j.id ORDER BY g.at LIMIT 1) AS came_back, j.thaw_failures, j.retry_at, j.last_error,
 		j.frozen_lsn, d.datname AS home,
 		CASE WHEN j.system_identifier <> s.system_identifier OR j.database_oid <> d.oid
-			THEN 'made in another database and copied here; thaw puts back what came along'
+			THEN 'made in another database and copied here; '
+				|| CASE j.strategy WHEN 'lock' THEN 'locks don''t come along' ELSE 'thaw puts back what came along' END
+			WHEN j.state = 'lost' AND j.stays_lost THEN 'its locks were lost and are not taken again'
+			WHEN j.state = 'lost' AND j.retaken_at IS NULL THEN 'its locks were lost; to take them again is being tried'
+			WHEN j.state = 'lost' THEN 'its locks were lost and taken again; it did not hold in between'
 			ELSE 'freezes made in other databases are not shown' END AS remark,
 		j.by_application AS application,
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_address END AS address,
@@ -321,7 +328,7 @@ COMMENT ON VIEW freeze_status IS 'live freezes: what is frozen, by whom, until w
 
 CREATE VIEW freeze_history AS
 	SELECT j.id, j.target_kind || ' ' || quote_ident(j.target_name) AS target, j.mode, j.strategy, j.state,
-		j.held, j.lost_reason, j.evidence, j.requested_at, j.frozen_at, j.thawed_at, j.ended_at, j.end_reason,
+		j.held, j.lost_reason, j.lost_at, j.retaken_at, j.evidence, j.requested_at, j.frozen_at, j.thawed_at, j.ended_at, j.end_reason,
 		j.owner_name AS by, j.by_session_user AS session_user_name, j.reason, j.label,
 		j.changed, j.restored, j.skipped, j.cancelled, j.terminated, j.leaks, j.also_stops, j.why,
 		j.frozen_lsn, j.thawed_lsn,
@@ -348,9 +355,11 @@ CREATE VIEW freeze_blockers AS
 COMMENT ON VIEW freeze_blockers IS 'who keeps a freeze that is being made from being frozen';
 
 CREATE VIEW freeze_waiters AS
-	SELECT NULL::bigint AS id, NULL::int AS pid, NULL::timestamptz AS since
-	WHERE @extschema@.freeze_not_built('freeze_waiters (a strategy that makes work wait)');
-COMMENT ON VIEW freeze_waiters IS 'who waits for a thaw; no strategy that makes anybody wait is built yet';
+	SELECT j.id, w.pid, w.role, w.application, w.state, w.since, w.object, w.mode,
+		w.address, w.query
+	FROM @extschema@.freeze_journal j, @extschema@.freeze_waiting(j.id) w
+	WHERE j.state IN ('draining', 'frozen', 'lost');
+COMMENT ON VIEW freeze_waiters IS 'who waits for a thaw';
 
 CREATE VIEW freeze_sessions_signalled AS
 	SELECT s.freeze_id AS id, s.at, s.rung, s.pid, s.session_user_name, s.application,

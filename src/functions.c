@@ -54,7 +54,6 @@ PG_FUNCTION_INFO_V1(thaw_all);
 PG_FUNCTION_INFO_V1(freeze_in_force);
 PG_FUNCTION_INFO_V1(freeze_in_flight);
 PG_FUNCTION_INFO_V1(freeze_holder_pid);
-PG_FUNCTION_INFO_V1(freeze_not_built);
 
 /* ---- arguments -------------------------------------------------------- */
 
@@ -367,14 +366,6 @@ Datum
 freeze_alter(PG_FUNCTION_ARGS)
 {
 	not_built("freeze_alter", "It is for strategies that make work wait; strategy revoke rejects it.");
-	PG_RETURN_NULL();
-}
-
-/* Raises 0A000 for what a view shows that is not built; internal. */
-Datum
-freeze_not_built(PG_FUNCTION_ARGS)
-{
-	not_built(text_to_cstring(PG_GETARG_TEXT_PP(0)), NULL);
 	PG_RETURN_NULL();
 }
 

@@ -19,6 +19,7 @@
  *	lock.c		the strategy "lock"
  *	holder.c	the process that holds its locks
  *	wanted.c	which locks those are
+ *	waiters.c	who waits for them
  *	pass.c		transactions in flight pass a lock that waits
  *	witness.c	event trigger: what third parties do to privileges meanwhile
  *	ddl.c		event trigger: DDL that no lock stops

@@ -38,7 +38,7 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.classid 
 	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_freeze')
 UNION SELECT name FROM pg_settings WHERE name LIKE 'pg_freeze.%'
 UNION SELECT attname FROM pg_attribute WHERE attrelid IN ('freeze_status'::regclass, 'freeze_blockers'::regclass,
-	'freeze_changes'::regclass, 'freeze_sessions_signalled'::regclass) AND attnum > 0
+	'freeze_changes'::regclass, 'freeze_sessions_signalled'::regclass, 'freeze_waiters'::regclass) AND attnum > 0
 ORDER BY 1});
 
 cmp_ok(scalar @names, '>', 60, 'the catalog lists what there is');
@@ -55,7 +55,7 @@ FROM pg_proc p
 		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_freeze')
 	CROSS JOIN LATERAL unnest(p.proargnames[1:p.pronargs], p.proargtypes::oid[]) WITH ORDINALITY AS a (name, type, ord)
 WHERE p.proname IN ('freeze_role', 'freeze_extend', 'freeze_alter', 'freeze_undo', 'stop_role',
-	'freeze_in_force', 'freeze_in_flight') OR p.proname LIKE 'thaw%'
+	'freeze_in_force', 'freeze_in_flight', 'freeze_holder_pid', 'freeze_waiting') OR p.proname LIKE 'thaw%'
 GROUP BY p.oid ORDER BY 1}))
 {
 	my $documented = flat($page{'reference.md'});

@@ -695,6 +695,8 @@ report(Task *task, PfHoldState state, int sqlstate, const char *why)
 	if (why)
 		strlcpy(hold.why, why, sizeof(hold.why));
 	SpinLockAcquire(&my_board->mutex);
+	if (state != PF_HOLD_HOLDING)
+		hold.next_xid = task->slot->hold.next_xid;
 	if (!task->slot->again)
 		task->slot->hold = hold;
 	asker = task->slot->asker;

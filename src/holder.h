@@ -27,7 +27,7 @@ typedef struct PfHold
 	PfHoldState state;
 	int			pid;
 	TimestampTz since;
-	TransactionId next_xid;		/* that the server would have given out then */
+	TransactionId next_xid;		/* that the server would have given out when it last held; 0: never did */
 	int			locks;
 	int			attempts;
 	int			slice;			/* ms of an attempt */

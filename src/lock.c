@@ -411,8 +411,9 @@ supervise(const PfFreeze *freeze)
  * $1 relations, $2 schemas, $3 mode is "all", $4 freeze or 0, $5 kind of the
  * target, $6 its OID, $7 holder, $8 next transaction id when it had everything.
  *
- * Whoever has a lock that keeps the holder from getting its own.  Or once it
- * has them, NULL before, transactions of the target that had written by then:
+ * Whoever has a lock that keeps the holder from getting its own, while there are
+ * such in $1 and $2.  And once it has had them, NULL before, transactions of the
+ * target that had written by then:
  * they may have run DDL that takes no lock on relations or schemas, before the
  * witness knew of the freeze, and commit it yet.  Who waits for the holder
  * can't commit.  Sessions of superusers are not signalled: whoever may freeze
@@ -422,7 +423,7 @@ static const char blockers_sql[] =
 "WITH held AS MATERIALIZED (\n"
 "	SELECT DISTINCT ON (l.pid, l.virtualtransaction) l.pid, l.virtualtransaction, l.mode, l.relation, l.objid\n"
 "	FROM pg_locks l\n"
-"	WHERE $8 IS NULL AND l.granted AND l.pid IS DISTINCT FROM $7\n"
+"	WHERE cardinality($1) + cardinality($2) > 0 AND l.granted AND l.pid IS DISTINCT FROM $7\n"
 "		AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
 "		AND CASE WHEN l.locktype = 'relation' AND l.relation = 'pg_largeobject_metadata'::regclass\n"
 "				THEN l.relation = ANY ($1) AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock', 'SIReadLock')\n"
@@ -443,7 +444,7 @@ static const char blockers_sql[] =
 "FROM held h JOIN pg_locks t ON t.locktype = 'transactionid' AND t.granted AND t.pid IS NULL\n"
 "	AND t.virtualtransaction = h.virtualtransaction\n"
 "	JOIN pg_prepared_xacts p ON p.transaction = t.transactionid\n"
-"WHERE $8 IS NULL AND h.pid IS NULL\n"
+"WHERE h.pid IS NULL\n"
 "UNION ALL\n"
 "SELECT s.pid, NULL, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
 "	'in a transaction that has written' || CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
@@ -451,13 +452,16 @@ static const char blockers_sql[] =
 "	s.xact_start, s.backend_start\n"
 "FROM pg_stat_activity s LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
 "WHERE s.datname = current_database() AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
-"	AND age(s.backend_xid) >= age($8::xid) AND NOT ($7 = ANY (pg_blocking_pids(s.pid)))\n"
+"	AND age(s.backend_xid) > age($8::xid) AND s.pid NOT IN (SELECT pid FROM held WHERE pid IS NOT NULL)\n"
+"	AND NOT ($7 = ANY (pg_blocking_pids(s.pid)))\n"
 "	AND CASE $5 WHEN 'database' THEN true WHEN 'role' THEN NOT coalesce(r.rolsuper AND r.oid <> $6, true)\n"
 "		AND " PF_SQL_MAY_ACT_AS("s.usesysid", "$6") " END\n"
 "UNION ALL\n"
 "SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'prepared', false, p.prepared, NULL\n"
 "FROM pg_prepared_xacts p\n"
-"WHERE p.database = current_database() AND age(p.transaction) >= age($8::xid)\n"
+"WHERE p.database = current_database() AND age(p.transaction) > age($8::xid)\n"
+"	AND NOT EXISTS (SELECT FROM held h JOIN pg_locks t ON t.virtualtransaction = h.virtualtransaction\n"
+"		WHERE h.pid IS NULL AND t.pid IS NULL AND t.locktype = 'transactionid' AND t.transactionid = p.transaction)\n"
 "	AND CASE $5 WHEN 'database' THEN true WHEN 'role' THEN p.owner = (SELECT rolname FROM pg_roles WHERE oid = $6) END\n"
 "ORDER BY 10, 1";
 
@@ -499,7 +503,7 @@ lock_blockers(const PfTarget *target, int64 freeze_id)
 	values[5] = ObjectIdGetDatum(target->oid);
 	values[6] = Int32GetDatum(hold.pid);
 	values[7] = CStringGetTextDatum(psprintf("%u", hold.next_xid));
-	if (hold.state != PF_HOLD_HOLDING)
+	if (!TransactionIdIsValid(hold.next_xid))
 		nulls[7] = 'n';
 	return pf_drain_query(blockers_sql, 8, types, values, nulls);
 }

@@ -184,6 +184,19 @@ cover_change(PfChange *change, void *arg)
 		state->covered++;
 }
 
+/* The other live freezes by this strategy: no other one puts privileges back. */
+static List *
+others_by_revoke(const PfFreeze *freeze)
+{
+	List	   *others = NIL;
+	ListCell   *cell;
+
+	foreach(cell, journal_live_others(freeze->id))
+		if (((PfFreeze *) lfirst(cell))->strategy == &pf_revoke)
+			others = lappend(others, lfirst(cell));
+	return others;
+}
+
 static int64
 revoke_engage(PfFreeze *freeze, int64 *covered)
 {
@@ -194,7 +207,7 @@ revoke_engage(PfFreeze *freeze, int64 *covered)
 	pf_objects_scan(state.catalogs, &freeze->target, engage_object, &state);
 	pf_memberships_scan(&freeze->target, engage_membership, &state);
 	if (state.changed == 0 && !state.again)
-		foreach(cell, journal_live_others(freeze->id))
+		foreach(cell, others_by_revoke(freeze))
 			journal_changes_scan(state.changes, ((PfFreeze *) lfirst(cell))->id, cover_change, &cover);
 	*covered = cover.covered;
 	journal_changes_close(state.changes);
@@ -587,7 +600,7 @@ revoke_release(PfFreeze *freeze, PfRestore *result)
 	ReleaseState state = {.context = CurrentMemoryContext,.freeze = freeze,.catalogs = pf_catalogs_open(),.changes = journal_changes_open()};
 	ListCell   *cell;
 
-	state.others = journal_live_others(freeze->id);
+	state.others = others_by_revoke(freeze);
 	state.roles = freeze->is_copy ? journal_roles_read(freeze->id) : NIL;
 	state.result = result;
 	journal_changes_scan(state.changes, freeze->id, release_change, &state);

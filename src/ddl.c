@@ -12,8 +12,9 @@
  * what is there, and treats what it can't find as not there.  While no such
  * freeze is live it costs one look at an index that is empty then.
  *
- * What belongs to a target: for a role what it, or who may act as it, does;
- * for a schema what lies in it; for a database everything.  Temporary objects
+ * What belongs to a target: for a role what it, or who may act as it, does,
+ * and what anybody gives it to write to, which it may have used by the time it
+ * is taken away again; for a schema what lies in it; for a database everything.  Temporary objects
  * never do.  No event trigger fires for REASSIGN OWNED, for event triggers,
  * and for databases, tablespaces, parameters and roles.  The triggers leave
  * out the commands that locks stop, which are those of everyday.
@@ -53,6 +54,7 @@ typedef struct Seen
 	const char *object;			/* NULL: that of "address", or none */
 	ObjectAddress address;
 	Oid			nsp;			/* its schema; of a schema itself; or InvalidOid */
+	const InternalGrant *grant; /* of a GRANT or REVOKE, else NULL */
 } Seen;
 
 /* ---- freezes ---------------------------------------------------------- */
@@ -102,22 +104,27 @@ counts_as(Oid role, Oid target)
 	return superuser_arg(role) ? is_member_of_role_nosuper(role, target) : pf_role_acts_as(role, target);
 }
 
+/* Whether this session counts as the target of a role freeze. */
+static bool
+by_target(Oid target)
+{
+	return counts_as(GetSessionUserId(), target) || counts_as(GetOuterUserId(), target) ||
+		counts_as(GetUserId(), target);
+}
+
 /*
- * Whether a freeze wants to know of commands of this session.  Before it is
+ * Whether a freeze wants to know of commands.  Before it is
  * frozen each is noted, for what is committed until then is struck out again;
  * after that one is enough.
  */
 static bool
 is_watching(const PfFreeze *freeze)
 {
-	Oid			target = freeze->target.oid;
-
 	if (freeze->is_copy || freeze->state == PF_THAWING || !pf_state_is_live(freeze->state))
 		return false;
 	if (freeze->gap && (freeze->state == PF_FROZEN || freeze->state == PF_LOST))
 		return false;
-	return freeze->target.kind != PF_ROLE || counts_as(GetSessionUserId(), target) ||
-		counts_as(GetOuterUserId(), target) || counts_as(GetUserId(), target);
+	return true;
 }
 
 static List *
@@ -221,6 +228,7 @@ add_grant(List *list, const InternalGrant *grant)
 		seen->tag = grant->is_grant ? "GRANT" : "REVOKE";
 		ObjectAddressSet(seen->address, classid, lfirst_oid(cell));
 		seen->nsp = granted_nsp(&seen->address);
+		seen->grant = grant;
 		if (!OidIsValid(seen->nsp) || !isAnyTempNamespace(seen->nsp))
 			list = lappend(list, seen);
 	}
@@ -264,6 +272,37 @@ what_was_done(const EventTriggerData *data)
 	MemoryContextSwitchTo(old);
 	pf_spi_end(spi);
 	return list;
+}
+
+/* ---- what belongs to a role ------------------------------------------- */
+
+/* Whether a GRANT lets a role write to something. */
+static bool
+lets_write(const InternalGrant *grant, Oid role)
+{
+	AclMode		reads = ACL_SELECT | ACL_EXECUTE | ACL_CREATE_TEMP | ACL_CONNECT;
+	bool		writes = grant->all_privs;
+	ListCell   *cell;
+
+	if (!grant->is_grant || superuser_arg(role))
+		return false;
+	if (grant->objtype != OBJECT_SEQUENCE)
+		reads |= ACL_USAGE;
+	if (grant->privileges & ~reads)
+		writes = true;
+	foreach(cell, grant->col_privs)
+	{
+		const char *name = ((AccessPriv *) lfirst(cell))->priv_name;
+
+		if (name == NULL || strcmp(name, "select") != 0)
+			writes = true;
+	}
+	if (!writes)
+		return false;
+	foreach(cell, grant->grantees)
+		if (lfirst_oid(cell) == ACL_ID_PUBLIC || pf_role_acts_as(role, lfirst_oid(cell)))
+			return true;
+	return false;
 }
 
 /* ---- what belongs to a schema ----------------------------------------- */
@@ -325,6 +364,8 @@ is_default_in(const AlterDefaultPrivilegesStmt *stmt, Oid nsp)
 static bool
 belongs(const Seen *seen, const PfTarget *target, Node *command)
 {
+	if (target->kind == PF_ROLE)
+		return by_target(target->oid) || (seen->grant && lets_write(seen->grant, target->oid));
 	if (target->kind != PF_SCHEMA || seen->nsp == target->oid)
 		return true;
 	if (IsA(command, AlterObjectSchemaStmt))

@@ -335,7 +335,7 @@ sub without_freeze
 	my $after = looks($p, $c);
 	clean($p, $c);
 
-	if ($expected eq 'cannot') { return is($after, $before, "$name: not without a freeze either") }
+	if ($expected =~ /^cannot/) { return is($after, $before, "$name: not without a freeze either") }
 	if ($expected =~ /^(passes|stops)/) { return ok(!$error, "$name: works without a freeze") || diag $error->{M} }
 	return isnt($after, $before, "$name: writes without a freeze") || diag $error && $error->{M};
 }
@@ -404,7 +404,6 @@ sub with_freeze
 		$r->{blocks} ||= until_it_waits($attempt);
 		$r->{after} = looks($p, $c);
 		$r->{error} = finish($attempt) unless $r->{blocks};
-		$r->{listed} = $o->value('SELECT count(*) FROM pf.freeze_waiters') if $r->{blocks};
 		thaw($r);
 		$r->{error} = finish($attempt) if $r->{blocks};
 		$r->{thawed} = looks($p, $c) if $r->{blocks};
@@ -445,7 +444,6 @@ sub judge
 		is($after, $before, "$name: nothing changes while it waits");
 		ok(!$error, "$name: goes on after the thaw") || diag "$error->{C} $error->{M}";
 		isnt($r->{thawed}, $after, "$name: has written after the thaw") if $r->{thawed};
-		cmp_ok($r->{listed}, '>', 0, "$name: freeze_waiters lists it");
 	}
 	if ($word eq 'leak' && $detail !~ /^(doc|held|null)$/)
 	{
@@ -503,13 +501,11 @@ sub with_one_freeze
 		push @results, [ $path, \%one ];
 	}
 	my $after = looks({}, $first);
-	my $listed = @waiting && $o->value('SELECT count(*) FROM pf.freeze_waiters');
-	cmp_ok($listed, '>=', scalar @waiting, "$kind: freeze_waiters lists all who wait");
 	thaw($r);
 	foreach (@waiting)
 	{
 		$_->{error} = finish($_->{attempt});
-		@$_{qw(after listed)} = ($after, $listed);
+		$_->{after} = $after;
 	}
 	foreach (@results)
 	{

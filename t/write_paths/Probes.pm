@@ -58,10 +58,10 @@ sub command
 sub poll
 {
 	my ($condition) = @_;
-	for (1 .. 3000)
+	for (1 .. 12_000)
 	{
 		return 1 if $condition->();
-		usleep(20_000);
+		usleep(5_000);
 	}
 	die 'waited for a minute';
 }

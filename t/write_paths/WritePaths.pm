@@ -177,10 +177,8 @@ sub looks
 sub begin_looking
 {
 	my ($p, $c) = @_;
-	return unless $strategies{$strategy}{waits};
-	$o->value('BEGIN');
-	looks($p, $c);
-	return;
+	$o->value('BEGIN') if $strategies{$strategy}{waits};
+	return looks($p, $c);
 }
 
 sub end_looking { $o->value('COMMIT') if $strategies{$strategy}{waits}; return }
@@ -210,6 +208,16 @@ sub waiting
 		WHERE NOT l.granted AND h.backend_type = 'pg_freeze holder' AND h.pid = ANY (pg_blocking_pids(l.pid))
 		E
 	return map { $_ => 1 } split / /, $all;
+}
+
+# Of those whom freeze_waiters leaves out.
+sub not_listed
+{
+	my %waits = waiting();
+	$o->value('SELECT pg_stat_clear_snapshot()');
+	$o->query('SELECT pid FROM pf.freeze_waiters');
+	delete $waits{ $_->[0] } foreach @{ $o->{rows} };
+	return join ', ', keys %waits;
 }
 
 # Forks.  The child does what comes before the attempt during the freeze, waits
@@ -385,25 +393,25 @@ sub with_freeze
 
 	if ($r->{waited})
 	{
-		begin_looking($p, $c);
-		$r->{before} = $r->{after} = looks($p, $c);
+		$r->{before} = begin_looking($p, $c);
+		$r->{after} = looks($p, $c);
 		thaw($r);
 	}
 	else
 	{
 		# to look may be in the way of what is done before the attempt
 		my $early = !$p->{after} || $path->{$kind} =~ /^blocks/;
-		begin_looking($p, $c) if $early;
-		$r->{before} = looks($p, $c);
+		$r->{before} = begin_looking($p, $c) if $early;
 		my $attempt = start($p, $c);
 		$r->{blocks} = $p->{after} && until_it_waits($attempt);
-		begin_looking($p, $c) unless $early;
-		$r->{before} = looks($p, $c) unless $r->{blocks};
+		$r->{before} = begin_looking($p, $c) unless $early;
+		$r->{before} = looks($p, $c) if $p->{after} && !$r->{blocks};
 		steps($c, $p->{go});
 		go_on($attempt);
 		$r->{blocks} ||= until_it_waits($attempt);
 		$r->{after} = looks($p, $c);
 		$r->{error} = finish($attempt) unless $r->{blocks};
+		$r->{not_listed} = not_listed() if $r->{blocks};
 		thaw($r);
 		$r->{error} = finish($attempt) if $r->{blocks};
 		$r->{thawed} = looks($p, $c) if $r->{blocks};
@@ -442,6 +450,7 @@ sub judge
 	if ($r->{blocks} && $word ne 'cannot')
 	{
 		is($after, $before, "$name: nothing changes while it waits");
+		is($r->{not_listed}, '', "$name: freeze_waiters lists it");
 		ok(!$error, "$name: goes on after the thaw") || diag "$error->{C} $error->{M}";
 		isnt($r->{thawed}, $after, "$name: has written after the thaw") if $r->{thawed};
 	}
@@ -479,8 +488,7 @@ sub with_one_freeze
 	my $r = freeze({}, $first, $kind);
 	my (@results, @waiting);
 
-	begin_looking({}, $first);
-	my $before = looks({}, $first);
+	my $before = begin_looking({}, $first);
 	foreach my $path ((grep { $_->{$kind} ne 'blocks' } @paths), (grep { $_->{$kind} eq 'blocks' } @paths))
 	{
 		my $p = $probe{ $path->{id} };
@@ -501,11 +509,12 @@ sub with_one_freeze
 		push @results, [ $path, \%one ];
 	}
 	my $after = looks({}, $first);
+	my $not_listed = not_listed();
 	thaw($r);
 	foreach (@waiting)
 	{
 		$_->{error} = finish($_->{attempt});
-		$_->{after} = $after;
+		@$_{qw(after not_listed)} = ($after, $not_listed);
 	}
 	foreach (@results)
 	{

@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -50,6 +51,7 @@
 #define FAST_PATH_RESERVE	16	/* locks of a backend that strong locks may push off its fast path */
 #define RETRY_EVERY			10000	/* ms between tries to have a lost freeze taken again */
 #define SUPERVISE_EVERY		200		/* ms between looks at a holder that tries */
+#define LOOK_ROUNDS			32		/* ms between looks at whom a holder that tries waits for */
 #define STRAGGLERS_WAIT		100		/* ms */
 #define ROOM_MARGIN			64	/* locks that come and go between the look and the locking */
 
@@ -306,6 +308,7 @@ clear_the_way(const PfFreeze *freeze, int holder)
 	Datum		value = Int32GetDatum(holder);
 	PfSpi		spi;
 
+	pgstat_clear_backend_activity_snapshot();
 	if (freeze->state == PF_DRAINING && pf_waits_for(holder, freeze->by_pid))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -354,6 +357,8 @@ keep_gate(const PfFreeze *freeze, const PfHold *before)
 		int			behind = pf_let_pass(before->pid);
 		bool		waits = behind >= 0;
 
+		if (waits && (!seen || round % LOOK_ROUNDS == 0))
+			clear_the_way(freeze, before->pid);
 		seen |= waits;
 		if (kept && (waits ? !pf_anybody_has_written(before->pid) : seen))
 		{
@@ -395,12 +400,8 @@ supervise(const PfFreeze *freeze)
 
 	pf_begin();
 	hold = pf_holder_look(freeze->id);
-	if (hold.state == PF_HOLD_TRYING)
-	{
-		clear_the_way(freeze, hold.pid);
-		if (OidIsValid(hold.gate))
-			keep_gate(freeze, &hold);
-	}
+	if (hold.state == PF_HOLD_TRYING && OidIsValid(hold.gate))
+		keep_gate(freeze, &hold);
 	CommitTransactionCommand();
 	return hold;
 }
@@ -416,7 +417,8 @@ supervise(const PfFreeze *freeze)
  * target that had written by then:
  * they may have run DDL that takes no lock on relations or schemas, before the
  * witness knew of the freeze, and commit it yet.  Who waits for the holder
- * can't commit.  Sessions of superusers are not signalled: whoever may freeze
+ * can't commit.  Of a schema that is whoever has written and shows no lock on
+ * what lies elsewhere.  Sessions of superusers are not signalled: whoever may freeze
  * could not end them otherwise.
  */
 static const char blockers_sql[] =
@@ -455,7 +457,10 @@ static const char blockers_sql[] =
 "	AND age(s.backend_xid) > age($8::xid) AND s.pid NOT IN (SELECT pid FROM held WHERE pid IS NOT NULL)\n"
 "	AND NOT ($7 = ANY (pg_blocking_pids(s.pid)))\n"
 "	AND CASE $5 WHEN 'database' THEN true WHEN 'role' THEN NOT coalesce(r.rolsuper AND r.oid <> $6, true)\n"
-"		AND " PF_SQL_MAY_ACT_AS("s.usesysid", "$6") " END\n"
+"		AND " PF_SQL_MAY_ACT_AS("s.usesysid", "$6") "\n"
+"		WHEN 'schema' THEN NOT EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation\n"
+"			WHERE l.pid = s.pid AND l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'SIReadLock')\n"
+"				AND c.relnamespace <> $6 AND c.oid >= 16384) END\n"
 "UNION ALL\n"
 "SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'prepared', false, p.prepared, NULL\n"
 "FROM pg_prepared_xacts p\n"
@@ -533,6 +538,22 @@ stragglers_gone(const PfFreeze *freeze)
 	}
 }
 
+/* Waits for the outcome of a holder's first attempt: one look is a look at that. */
+static bool
+first_attempt_succeeds(const PfFreeze *freeze)
+{
+	PfHold		hold;
+
+	do
+	{
+		pf_pause(1);
+		pf_begin();
+		hold = pf_holder_look(freeze->id);
+		CommitTransactionCommand();
+	} while (hold.state == PF_HOLD_TRYING && hold.attempts == 0);
+	return hold.state == PF_HOLD_HOLDING && stragglers_gone(freeze);
+}
+
 static bool
 lock_drained(PfFreeze *freeze)
 {
@@ -543,7 +564,7 @@ lock_drained(PfFreeze *freeze)
 		case PF_HOLD_NONE:
 			/* not asked yet, or it died before it had everything */
 			pf_holder_ask(freeze->id);
-			return false;
+			return first_attempt_succeeds(freeze);
 		case PF_HOLD_TRYING:
 			return false;
 		case PF_HOLD_HOLDING:

@@ -238,6 +238,12 @@ journal_unlock(int64 id)
 	LockRelease(&tag, ExclusiveLock, true);
 }
 
+static void
+changes_lock_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, journal_relation("freeze_journal"), 0, CHANGES_LOCK_CLASS);
+}
+
 /*
  * Keeps others in this database from engaging or releasing until the end of
  * the transaction: what one freeze passes to another must not be missed by
@@ -248,12 +254,22 @@ journal_lock_changes(void)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, journal_relation("freeze_journal"), 0, CHANGES_LOCK_CLASS);
+	changes_lock_tag(&tag);
 	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("another freeze or thaw is changing privileges in this database"),
 				 errhint("Try again, or give it more time with drain_timeout.")));
+}
+
+/* The same for who cannot try again: waits. */
+void
+journal_await_changes(void)
+{
+	LOCKTAG		tag;
+
+	changes_lock_tag(&tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* ---- freezes ---------------------------------------------------------- */

@@ -76,6 +76,7 @@ extern List *journal_live_others(int64 id);
 extern bool journal_lock(int64 id, bool wait);
 extern void journal_lock_for_transaction(int64 id);
 extern void journal_lock_changes(void);
+extern void journal_await_changes(void);
 extern void journal_unlock(int64 id);
 extern char *journal_also_stops(int64 id);
 extern void journal_set(int64 id, const char *assignments, int nargs, Oid *types, Datum *values, const char *nulls);

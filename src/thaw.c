@@ -296,6 +296,7 @@ pf_thaw_here(const PfRequest *request, PfReply *reply)
 		PfFreeze   *freeze;
 
 		journal_lock_for_transaction(request->ids[i]);
+		journal_await_changes();
 		freeze = journal_read_existing(request->ids[i]);
 		pf_check_in_hold(freeze);
 		step_thawed(freeze, &thaw);

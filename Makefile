@@ -40,7 +40,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Werror=implicit-function-declar
 
 # sql/X.sql with expected/X.out, specs/X.spec with expected/X.out, t/*.pl
 REGRESS = freeze errors privileges objects merge overlap names undo ddl lock
-ISOLATION = drain lock_hold lock_drain lock_overlap
+ISOLATION = drain lock_hold lock_drain lock_overlap lock_vacuum
 TAP_TESTS = 1
 # only for servers that the testers start themselves (--temp-instance)
 REGRESS_OPTS = --temp-config=$(srcdir)/test.conf

@@ -73,6 +73,7 @@ SELECT * FROM tools.locks(1);
 SELECT backend_type, state, backend_xid, backend_xmin FROM pg_stat_activity WHERE pid = freeze_holder_pid(1);
 SELECT * FROM freeze_changes;
 SELECT * FROM freeze_blockers;
+SELECT * FROM freeze_waiters;
 SELECT * FROM tools.differences();
 
 -- Superusers wait, too, and so does the session that froze.
@@ -261,6 +262,11 @@ GRANT INSERT ON second.other TO regress_alone;
 SELECT in_force, tools.mask(came_back) AS came_back FROM freeze_status;
 SELECT held, tools.mask(lost_reason) AS lost_reason FROM thaw(:id);
 REVOKE INSERT ON second.other FROM regress_alone;
+-- given and taken back: it was there
+SELECT freeze_role('regress_alone') AS id \gset
+GRANT INSERT ON second.other TO regress_alone;
+REVOKE INSERT ON second.other FROM regress_alone;
+SELECT held, tools.mask(lost_reason) AS lost_reason FROM thaw(:id);
 -- DDL that meets no lock is noted.  (CREATE of a function or a type waits on
 -- servers that lock the schema then, and is noted on others.)
 SELECT freeze_schema('app') AS id \gset

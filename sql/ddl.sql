@@ -166,6 +166,18 @@ GRANT EXECUTE ON FUNCTION other.f() TO regress_other;
 SELECT held, tools.mask(lost_reason) AS lost_reason FROM thaw_all();
 SELECT * FROM tools.seen();
 
+-- A publication for all tables has those of pg_freeze too.
+SET client_min_messages = error;
+CREATE PUBLICATION regress_all FOR ALL TABLES;
+SET client_min_messages = warning;
+SELECT freeze_schema('app', strategy => 'lock', label => 'published') AS id \gset
+COMMENT ON FUNCTION app.f() IS 'published';
+INSERT INTO freeze_journal_session (freeze_id, rung, pid) VALUES (:id, 'cancel', 1);
+SELECT held, tools.mask(lost_reason) AS lost_reason FROM thaw_all();
+SELECT * FROM tools.seen();
+DELETE FROM freeze_journal WHERE label = 'published';
+DROP PUBLICATION regress_all;
+
 -- Nothing is noted when nothing is frozen, and a freeze by revoke doesn't mind.
 COMMENT ON FUNCTION app.f() IS 'y';
 SELECT freeze_schema('app', label => 'revoke');

@@ -120,6 +120,10 @@ CREATE TABLE freeze_journal_gap
 COMMENT ON TABLE freeze_journal_gap IS 'pg_freeze: what was seen to break a freeze; added to by event triggers in the session that did it, and where locks were lost';
 CREATE INDEX freeze_journal_gap_freeze_id ON freeze_journal_gap (freeze_id);
 
+-- in a publication for all tables, too, rows must go away
+ALTER TABLE freeze_journal_session REPLICA IDENTITY FULL;
+ALTER TABLE freeze_journal_gap REPLICA IDENTITY FULL;
+
 CREATE TABLE freeze_scheduler
 (
 	only_one	boolean PRIMARY KEY DEFAULT true CHECK (only_one),

@@ -39,7 +39,7 @@ DATA = sql/pg_freeze--$(EXTVERSION).sql
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Werror=implicit-function-declaration
 
 # sql/X.sql with expected/X.out, specs/X.spec with expected/X.out, t/*.pl
-REGRESS = freeze errors privileges objects merge overlap names undo ddl lock
+REGRESS = freeze errors privileges objects merge overlap names undo ddl lock lock_leaks
 ISOLATION = drain lock_hold lock_drain lock_overlap lock_vacuum
 TAP_TESTS = 1
 # only for servers that the testers start themselves (--temp-instance)

@@ -275,8 +275,8 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 		reply->row(reply, 1, &id);
 		PF_INJECTION_POINT("pg-freeze-frozen");
 		pf_unlock_freeze(freeze->id);
-		/* the scheduler looked while this was going on, and left it alone */
-		if (freeze->thaw_at && GetCurrentTimestamp() >= attend_at)
+		/* if the scheduler has looked meanwhile, it has left this one alone for longer */
+		if (freeze->thaw_at)
 			pf_call_scheduler(freeze->thaw_at);
 		tell_frozen(freeze, id, request, reply);
 	}

@@ -82,6 +82,7 @@
 #define LET_GO_WAIT		10000	/* ms for the holder to react */
 #define FASTEST_XIDS	1000	/* transaction ids used up in a ms, at most */
 #define AGE_CHECK_MAX	3600000 /* ms */
+#define OVERDUE			10000	/* ms after a deadline at which the locks are let go, thawed or not */
 #define NOBODY			(-1)
 
 typedef struct Slot
@@ -92,6 +93,7 @@ typedef struct Slot
 	bool		let_go;
 	bool		again;
 	bool		go;
+	TimestampTz deadline;		/* 0: none */
 	PfHold		hold;
 } Slot;
 
@@ -455,6 +457,34 @@ void
 pf_holder_go(int64 id)
 {
 	tell_holder(id, WORD_GO);
+}
+
+/* See holder.h. */
+void
+pf_holder_deadline(int64 id, TimestampTz at)
+{
+	dsm_segment *segment;
+	HolderBoard *board;
+
+	pf_begin();
+	board = find_board(&segment);
+	if (board)
+	{
+		Slot	   *slot;
+		int			procno = NOBODY;
+
+		SpinLockAcquire(&board->mutex);
+		slot = board->alive ? find_slot(board, id) : NULL;
+		if (slot)
+		{
+			slot->deadline = at;
+			procno = board->procno;
+		}
+		SpinLockRelease(&board->mutex);
+		wake(procno);
+		detach_board(segment);
+	}
+	CommitTransactionCommand();
 }
 
 /* See holder.h. */
@@ -1241,6 +1271,37 @@ check_age(void)
 	return AGE_CHECK_MAX;
 }
 
+/* Lets go of what should have been thawed long since; when to look again. */
+static TimestampTz
+check_deadlines(void)
+{
+	TimestampTz next = PF_NEVER;
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+	{
+		Task	   *task = lfirst(cell);
+		TimestampTz end;
+
+		SpinLockAcquire(&my_board->mutex);
+		end = task->slot->deadline;
+		SpinLockRelease(&my_board->mutex);
+		if (!task->holding || end == 0)
+			continue;
+		end = TimestampTzPlusMilliseconds(end, OVERDUE);
+		if (end <= GetCurrentTimestamp())
+		{
+			release(task);
+			report(task, PF_HOLD_FAILED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "its deadline had passed and nobody had thawed it");
+			ereport(LOG,
+					(errmsg("pg_freeze: the locks of freeze " INT64_FORMAT " are let go, for its deadline has passed and nobody has thawed it", task->id)));
+		}
+		else
+			next = Min(next, end);
+	}
+	return next;
+}
+
 /* ---- the holder: the process ------------------------------------------ */
 
 static void
@@ -1269,7 +1330,7 @@ hold_locks(void)
 		if (tasks == NIL && retire())
 			return;
 		if (holds_anything())
-			next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), check_age());
+			next = Min(check_deadlines(), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), check_age()));
 
 		todo = list_copy(tasks);
 		foreach(cell, todo)

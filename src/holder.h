@@ -72,6 +72,13 @@ extern void pf_holder_let_go(int64 id);
 /* The same when the current transaction commits, without waiting; not if a subtransaction is rolled back. */
 extern void pf_holder_let_go_at_commit(int64 id);
 
+/*
+ * Tells the holder when a freeze is to be thawed, 0: not by itself.  It lets go
+ * some time after that if nobody has thawed it: whatever keeps thaws from
+ * working, the application is not held for longer.  Outside a transaction.
+ */
+extern void pf_holder_deadline(int64 id, TimestampTz at);
+
 /* Has the holder let go of freezes that have ended.  Outside a transaction. */
 extern void pf_holder_sweep(void);
 

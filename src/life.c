@@ -274,6 +274,8 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 		/* the caller gets the id, whatever comes now */
 		reply->row(reply, 1, &id);
 		PF_INJECTION_POINT("pg-freeze-frozen");
+		if (freeze->strategy->deadline)
+			freeze->strategy->deadline(freeze->id, freeze->thaw_at);
 		pf_unlock_freeze(freeze->id);
 		/* if the scheduler has looked meanwhile, it has left this one alone for longer */
 		if (freeze->thaw_at)

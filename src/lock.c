@@ -710,6 +710,7 @@ take_again(PfFreeze *freeze)
 	PG_TRY();
 	{
 		pf_holder_ask(freeze->id);
+		pf_holder_deadline(freeze->id, freeze->thaw_at);
 		asked = true;
 	}
 	PG_CATCH();
@@ -790,6 +791,7 @@ const PfStrategy pf_lock = {
 	.release = lock_release,
 	.settle = pf_holder_let_go,
 	.settle_at_commit = pf_holder_let_go_at_commit,
+	.deadline = pf_holder_deadline,
 	.attend = lock_attend,
 	.broken = lock_broken,
 	.leaks = pf_lock_leaks,

@@ -247,6 +247,9 @@ typedef struct PfStrategy
 	void		(*settle) (int64 id);
 	void		(*settle_at_commit) (int64 id);
 
+	/* Takes note of a new deadline that is committed, 0: none.  NULL: needs none. */
+	void		(*deadline) (int64 id, TimestampTz at);
+
 	/*
 	 * Looks after a freeze that is frozen or lost; outside a transaction, with
 	 * the work lock.  Returns in how many ms it wants to be called again, 0: no

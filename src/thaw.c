@@ -343,6 +343,8 @@ pf_run_extend(const PfRequest *request, PfReply *reply)
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("the deadline was not changed")));
 	pf_run_step(freeze, step_extend, unconstify(PfRequest *, request), PF_PATIENCE);
+	if (freeze->strategy->deadline)
+		freeze->strategy->deadline(freeze->id, freeze->thaw_at);
 	pf_unlock_freeze(freeze->id);
 	at = freeze->thaw_at ? pstrdup(timestamptz_to_str(freeze->thaw_at)) : NULL;
 	reply->row(reply, 1, &at);

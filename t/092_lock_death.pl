@@ -306,6 +306,16 @@ wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE id = $id");
 nothing_left('due while the server was down', 'thawed');
 is(column($id, 'held'), 'f', 'due while the server was down: no claim that it held');
 
+# A session has a lock on a catalog that every process needs, and waits behind
+# the freeze: no thaw works, and the holder lets go by itself.
+$id = sql($node, q{SELECT freeze_role('app', strategy => 'lock', thaw_after => '1 s')});
+my ($stuck_state, $stuck_out, $stuck_err) = finish_sql(start_sql($node,
+	q{BEGIN; LOCK TABLE pg_catalog.pg_class IN ACCESS EXCLUSIVE MODE; INSERT INTO app.writes (who) VALUES (1); COMMIT; SELECT 'through';}));
+is($stuck_out, 'through', 'a deadline that nobody can keep: the application goes on all the same') || diag($stuck_err);
+wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE id = $id");
+nothing_left('after that', 'thawed');
+is(column($id, 'held'), 'f', 'after that, no claim that it held');
+
 # --- the way out without the library ----------------------------------------
 
 # The other freeze has the same holder: it is lost, and taken again.

@@ -5,6 +5,7 @@ package Wire;
 use strict;
 use warnings FATAL => 'all';
 
+use Errno;
 use IO::Select;
 use IO::Socket::UNIX;
 
@@ -40,10 +41,17 @@ sub bytes
 {
 	my ($self, $n) = @_;
 	my $bytes = '';
+	my $end = time + 60;
 	while (length $bytes < $n)
 	{
-		IO::Select->new($self->{socket})->can_read(60) or die "$self->{name}: no answer for 60 s";
-		return undef unless sysread $self->{socket}, $bytes, $n - length $bytes, length $bytes;
+		# a signal ends both, too
+		if (!IO::Select->new($self->{socket})->can_read(1))
+		{
+			die "$self->{name}: no answer for 60 s" if time > $end;
+			next;
+		}
+		my $got = sysread $self->{socket}, $bytes, $n - length $bytes, length $bytes;
+		return undef unless $got || (!defined $got && $!{EINTR});
 	}
 	return $bytes;
 }

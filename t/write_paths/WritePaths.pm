@@ -13,6 +13,7 @@ package WritePaths;
 use strict;
 use warnings FATAL => 'all';
 
+use Errno;
 use Exporter 'import';
 use File::Basename;
 use IO::Select;
@@ -262,6 +263,7 @@ sub hear
 	my ($attempt, $timeout) = @_;
 	return undef unless IO::Select->new($attempt->{told})->can_read($timeout);
 	my $n = sysread $attempt->{told}, my $text, 10_000;
+	return undef if !defined $n && $!{EINTR};
 	return $n ? $text : '? the attempt has died';
 }
 

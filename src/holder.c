@@ -77,6 +77,7 @@
 #define LONGEST_SLICE	300		/* ms of an attempt */
 #define FIRST_PAUSE		20		/* ms between attempts */
 #define LAST_PAUSE		1000
+#define LOOK_AT_CLOCK	256		/* every so many locks */
 #define SLOW_MAX		3		/* attempts that took too long by themselves */
 #define ORPHAN_AFTER	30000	/* ms until a holder that nobody can find ends */
 #define LET_GO_WAIT		10000	/* ms for the holder to react */
@@ -662,6 +663,7 @@ typedef struct Task
 	PfWantedList *schemas;
 	PfWantedList *relations;
 	bool		holding;
+	long		rest;			/* ms that an attempt takes once nobody is waited for */
 	double		pause;			/* ms */
 	TimestampTz next_try;
 	int			attempts;
@@ -862,14 +864,19 @@ blame(Task *task, const PfWanted *wanted)
 		(void) make_hot(task, wanted);
 }
 
-/* Takes what is free of a list; what is not becomes hot.  The number of the latter, and of new ones. */
+/*
+ * Takes what is free of a list; what is not becomes hot.  The number of the
+ * latter, and of new ones; -1 where the time was over before anything was busy.
+ */
 static int
-take_free(Task *task, const PfWantedList *list, int *new)
+take_free(Task *task, const PfWantedList *list, TimestampTz end, int *new)
 {
 	int			busy = 0;
 
 	for (int i = 0; i < list->count; i++)
 	{
+		if (i % LOOK_AT_CLOCK == 0 && ms_until(end) <= 0)
+			return busy > 0 ? busy : -1;
 		if (take(&list->items[i]))
 			continue;
 		busy++;
@@ -918,6 +925,7 @@ try_locks(Task *task, const PfWanted *volatile *waits_for)
 	dsm_handle	handle;
 	bool		waited = false;
 	TimestampTz end;
+	TimestampTz alone;
 	int			busy;
 	int			new = 0;
 	ListCell   *cell;
@@ -945,26 +953,30 @@ try_locks(Task *task, const PfWanted *volatile *waits_for)
 		{
 			if ((holds_anything() || foreach_current_index(cell) > 0) && would_be_circle(lfirst(cell)))
 				return OUTCOME_BUSY;
-			take_waiting(lfirst(cell), left);
+			if (left <= task->rest)
+				return OUTCOME_BUSY;
+			take_waiting(lfirst(cell), left - task->rest);
 			waited = true;
 		}
 	}
 	*waits_for = NULL;
+	alone = GetCurrentTimestamp();
 	begin_reading(task);
 	task->schemas = pf_wanted_schemas(&freeze->target);
 	end_reading(task);
-	busy = take_free(task, task->schemas, &new);
+	busy = take_free(task, task->schemas, end, &new);
 	if (busy == 0)
 	{
 		/* with the schemas locked, nothing new appears in them any more */
 		begin_reading(task);
 		task->relations = pf_wanted_relations(&freeze->target);
 		end_reading(task);
-		busy = take_free(task, task->relations, &new);
+		busy = take_free(task, task->relations, end, &new);
+		task->rest = Min(TimestampDifferenceMilliseconds(alone, GetCurrentTimestamp()), task->slot->slice / 2);
 	}
 	if (busy > 0)
 		return new > 0 ? OUTCOME_LEARNED : OUTCOME_BUSY;
-	if (ms_until(end) <= 0)
+	if (busy < 0 || ms_until(end) <= 0)
 		return waited ? OUTCOME_BUSY : OUTCOME_SLOW;
 	/* those are held twice now, or are not wanted any more */
 	foreach(cell, task->hot)
@@ -1330,7 +1342,13 @@ hold_locks(void)
 		if (tasks == NIL && retire())
 			return;
 		if (holds_anything())
-			next = Min(check_deadlines(), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), check_age()));
+			next = check_deadlines();
+		if (holds_anything())
+		{
+			TimestampTz age_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), check_age());
+
+			next = Min(next, age_at);
+		}
 
 		todo = list_copy(tasks);
 		foreach(cell, todo)

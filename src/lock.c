@@ -643,7 +643,12 @@ lock_broken(PfFreeze *freeze, int64 *checked)
 
 	*checked = 0;
 	if (hold.state != PF_HOLD_HOLDING)
-		return pstrdup("nothing holds its locks");
+	{
+		char	   *from = pstrdup(timestamptz_to_str(Max(freeze->frozen_at, freeze->retaken_at)));
+
+		return psprintf("nothing holds its locks; they were let go between %s and %s", from,
+						timestamptz_to_str(GetCurrentTimestamp()));
+	}
 	if (freeze->state == PF_FROZEN && hold.since > freeze->frozen_at)
 		return psprintf("its locks were taken again at %s", timestamptz_to_str(hold.since));
 	what = missing(freeze, &hold, checked);

@@ -441,6 +441,10 @@ static const char lock_definer_sql[] =
 " FROM (SELECT oid::regprocedure::text AS name FROM function WHERE proowner IN (SELECT oid FROM writer)) s"
 " HAVING count(*) > 0";
 
+/* Whether it is worth the while to ask that: the relations to lock take longer to find. */
+static const char any_definer_sql[] =
+"SELECT false, '' FROM pg_proc p WHERE p.prosecdef AND p.pronamespace <> 'pg_catalog'::regnamespace LIMIT 1";
+
 static const char lock_large_object_sql[] =
 "SELECT false, 'may write to large objects that are there: no lock stops that'"
 " WHERE EXISTS (SELECT FROM (SELECT DISTINCT lomowner, lomacl FROM pg_largeobject_metadata) m"
@@ -466,6 +470,11 @@ static const Question lock_role_leaks[] = {
 static const Question lock_superuser_leaks[] = {
 	{"large_object", lock_large_object_sql},
 	{"other_databases", other_databases_sql},
+	{NULL, NULL}
+};
+
+static const Question any_definer[] = {
+	{"definer", any_definer_sql},
 	{NULL, NULL}
 };
 
@@ -818,7 +827,8 @@ pf_lock_leaks(const PfTarget *target)
 		case PF_ROLE:
 			if (superuser_arg(target->oid))
 				return ask(lock_superuser_leaks, &asked);
-			asked_of_locks(&asked, target);
+			if (ask(any_definer, &asked) != NIL)
+				asked_of_locks(&asked, target);
 			return ask(lock_role_leaks, &asked);
 		case PF_SCHEMA:
 			return ask(lock_schema_leaks, &asked);

@@ -646,8 +646,8 @@ lock_broken(PfFreeze *freeze, int64 *checked)
 	{
 		char	   *from = pstrdup(timestamptz_to_str(Max(freeze->frozen_at, freeze->retaken_at)));
 
-		return psprintf("nothing holds its locks; they were let go between %s and %s", from,
-						timestamptz_to_str(GetCurrentTimestamp()));
+		return psprintf("nothing holds its locks; they were let go between %s and %s%s%s", from,
+						timestamptz_to_str(GetCurrentTimestamp()), hold.why[0] ? ": " : "", hold.why);
 	}
 	if (freeze->state == PF_FROZEN && hold.since > freeze->frozen_at)
 		return psprintf("its locks were taken again at %s", timestamptz_to_str(hold.since));

@@ -1364,7 +1364,8 @@ hold_locks(void)
 			else if (task->holding)
 				next = GetCurrentTimestamp();	/* for the age */
 		}
-		pgstat_report_activity(holds_anything() ? STATE_IDLEINTRANSACTION : STATE_RUNNING,
+		/* without a state: many a job ends whoever is idle in a transaction for long */
+		pgstat_report_activity(holds_anything() ? STATE_UNDEFINED : STATE_RUNNING,
 							   holds_anything() ? "pg_freeze: holds the locks of live freezes" : "pg_freeze: takes locks");
 		if (next > GetCurrentTimestamp())
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

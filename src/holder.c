@@ -78,6 +78,7 @@
 #define FIRST_PAUSE		20		/* ms between attempts */
 #define LAST_PAUSE		1000
 #define LOOK_AT_CLOCK	256		/* every so many locks */
+#define HOT_MAX			64		/* objects known to be busy; one that reads everything holds many */
 #define SLOW_MAX		3		/* attempts that took too long by themselves */
 #define ORPHAN_AFTER	30000	/* ms until a holder that nobody can find ends */
 #define LET_GO_WAIT		10000	/* ms for the holder to react */
@@ -839,6 +840,11 @@ make_hot(Task *task, const PfWanted *wanted)
 	else
 		task->hot = list_delete_ptr(task->hot, entry);
 	task->hot = lcons(entry, task->hot);
+	if (list_length(task->hot) > HOT_MAX)
+	{
+		pfree(llast(task->hot));
+		task->hot = list_delete_last(task->hot);
+	}
 	MemoryContextSwitchTo(old);
 	return new;
 }
@@ -882,6 +888,8 @@ take_free(Task *task, const PfWantedList *list, TimestampTz end, int *new)
 		busy++;
 		if (make_hot(task, &list->items[i]))
 			(*new)++;
+		if (busy == HOT_MAX)
+			break;
 	}
 	return busy;
 }

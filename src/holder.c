@@ -77,6 +77,7 @@
 #define LONGEST_SLICE	300		/* ms of an attempt */
 #define FIRST_PAUSE		20		/* ms between attempts */
 #define LAST_PAUSE		1000
+#define EARLY_PAUSE		5		/* ms until a holder can be found */
 #define LOOK_AT_CLOCK	256		/* every so many locks */
 #define HOT_MAX			64		/* objects known to be busy; one that reads everything holds many */
 #define SLOW_MAX		3		/* attempts that took too long by themselves */
@@ -899,6 +900,7 @@ typedef enum Outcome
 	OUTCOME_DONE,
 	OUTCOME_BUSY,				/* something is not free */
 	OUTCOME_LEARNED,			/* the same, and it was not known before */
+	OUTCOME_EARLY,				/* who has started this process has not committed that */
 	OUTCOME_SLOW,				/* everything is free, but there is too much of it */
 	OUTCOME_OVER				/* the freeze has ended, or this process is nobody's */
 } Outcome;
@@ -947,7 +949,7 @@ try_locks(Task *task, const PfWanted *volatile *waits_for)
 		return OUTCOME_OVER;
 	/* not written yet, or never will be: then nobody could have it let go */
 	if (handle != my_handle)
-		return ms_until(TimestampTzPlusMilliseconds(started_at, ORPHAN_AFTER)) > 0 ? OUTCOME_BUSY : OUTCOME_OVER;
+		return ms_until(TimestampTzPlusMilliseconds(started_at, ORPHAN_AFTER)) > 0 ? OUTCOME_EARLY : OUTCOME_OVER;
 
 	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), task->slot->slice);
 	foreach(cell, task->hot)
@@ -1111,6 +1113,12 @@ attempt(Task *task)
 		SpinLockAcquire(&my_board->mutex);
 		task->slot->let_go = true;
 		SpinLockRelease(&my_board->mutex);
+	}
+	else if (error == NULL && outcome == OUTCOME_EARLY)
+	{
+		/* that was no attempt */
+		task->attempts--;
+		task->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), EARLY_PAUSE);
 	}
 	else if (error == NULL && outcome == OUTCOME_SLOW && ++task->slow >= SLOW_MAX)
 		report(task, PF_HOLD_FAILED, ERRCODE_PROGRAM_LIMIT_EXCEEDED,

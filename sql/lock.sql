@@ -71,7 +71,7 @@ SELECT id, target, mode, strategy, state, in_force, thaw_at IS NULL AS no_deadli
 FROM freeze_status \gx
 SELECT * FROM tools.locks(1);
 -- no transaction id, and nothing is held back from vacuum
-SELECT backend_type, state, backend_xid, backend_xmin FROM pg_stat_activity WHERE pid = freeze_holder_pid(1);
+SELECT backend_type, backend_xid, backend_xmin FROM pg_stat_activity WHERE pid = freeze_holder_pid(1);
 SELECT * FROM freeze_changes;
 SELECT * FROM freeze_blockers;
 SELECT * FROM freeze_waiters;
@@ -268,6 +268,12 @@ SELECT freeze_role('regress_alone') AS id \gset
 GRANT INSERT ON second.other TO regress_alone;
 REVOKE INSERT ON second.other FROM regress_alone;
 SELECT held, tools.mask(lost_reason) AS lost_reason FROM thaw(:id);
+-- a membership, which no event trigger sees
+SELECT freeze_role('regress_alone') AS id \gset
+GRANT regress_rights TO regress_alone;
+SELECT in_force, came_back FROM freeze_status;
+SELECT held, tools.mask(lost_reason) AS lost_reason FROM thaw(:id);
+REVOKE regress_rights FROM regress_alone;
 -- DDL that meets no lock is noted.  (CREATE of a function or a type waits on
 -- servers that lock the schema then, and is noted on others.)
 SELECT freeze_schema('app') AS id \gset

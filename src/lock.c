@@ -612,7 +612,7 @@ missing(PfFreeze *freeze, const PfHold *hold, int64 *checked)
 		}
 	}
 	hash_destroy(table.held);
-	return count > 1 ? psprintf("%s, nor were " INT64_FORMAT " more", first, count - 1) : first;
+	return count > 1 ? psprintf("%s, nor %s " INT64_FORMAT " more", first, count == 2 ? "was" : "were", count - 1) : first;
 }
 
 /* Large objects of a role that were made since; a database's are locked. */

@@ -156,6 +156,20 @@ SELECT tools.said();
 SELECT lo_unlink(900031);
 SELECT item, kind, detail FROM freeze_check('database', current_database()) WHERE item IN ('leak', 'also stops');
 
+-- reads
+CREATE VIEW app.mode_all AS
+	SELECT item, kind, detail FROM freeze_check('role', 'regress_app', mode => 'all', strategy => 'lock') WHERE item = 'leak';
+SELECT * FROM app.mode_all;
+GRANT SELECT ON outside.t TO regress_app;
+SELECT * FROM app.mode_all;
+SELECT tools.said();
+GRANT INSERT ON outside.t TO regress_app;
+SELECT * FROM app.mode_all;
+REVOKE ALL ON outside.t FROM regress_app;
+GRANT pg_read_all_data TO regress_app;
+SELECT count(*) FROM app.mode_all WHERE kind = 'reads';
+REVOKE pg_read_all_data FROM regress_app;
+
 -- predefined, attributes
 GRANT pg_execute_server_program TO regress_app;
 SELECT tools.said();

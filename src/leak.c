@@ -453,6 +453,20 @@ static const char lock_large_object_sql[] =
 "		OR EXISTS (SELECT FROM aclexplode(m.lomacl) a"
 "			WHERE a.privilege_type = 'UPDATE' AND (a.grantee = 0 OR " PF_SQL_MAY_ACT_AS("$1", "a.grantee") ")))";
 
+/* Mode "all" locks what can be written to; what can only be read is somebody else's. */
+static const char lock_reads_sql[] =
+"SELECT false, 'may read ' || " COUNTED("count(*)", "relation") " || ' that it cannot write to, which stay open: ' || " NAMES
+" FROM (SELECT c.oid::regclass::text AS name FROM pg_class c"
+"	WHERE $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'"
+"		AND c.oid >= 16384 AND c.oid <> ALL ($5)"
+"		AND (EXISTS (SELECT FROM aclexplode(c.relacl) a WHERE a.privilege_type = 'SELECT'"
+"				AND (a.grantee = 0 OR " PF_SQL_MAY_ACT_AS("$1", "a.grantee") "))"
+"			OR " PF_SQL_MAY_ACT_AS("$1", "(SELECT oid FROM pg_roles WHERE rolname = 'pg_read_all_data')") ")"
+"		AND c.oid NOT IN (SELECT e.objid FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid"
+"			WHERE e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_extension'::regclass"
+"				AND e.deptype = 'e' AND x.extname = '" PF_NAME "')) s"
+" HAVING count(*) > 0";
+
 static const char lock_any_large_object_sql[] =
 "SELECT false, 'large objects that are there can be written to: no lock stops that'"
 " WHERE EXISTS (SELECT FROM pg_largeobject_metadata)";
@@ -463,6 +477,7 @@ static const Question lock_role_leaks[] = {
 	{"attributes", attributes_sql},
 	{"definer", lock_definer_sql},
 	{"large_object", lock_large_object_sql},
+	{"reads", lock_reads_sql},
 	{"other_databases", other_databases_sql},
 	{NULL, NULL}
 };
@@ -827,7 +842,7 @@ pf_lock_leaks(const PfTarget *target)
 		case PF_ROLE:
 			if (superuser_arg(target->oid))
 				return ask(lock_superuser_leaks, &asked);
-			if (ask(any_definer, &asked) != NIL)
+			if (target->mode == PF_ALL || ask(any_definer, &asked) != NIL)
 				asked_of_locks(&asked, target);
 			return ask(lock_role_leaks, &asked);
 		case PF_SCHEMA:

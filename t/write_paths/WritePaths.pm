@@ -499,7 +499,7 @@ sub with_one_freeze
 	{
 		my $p = $probe{ $path->{id} };
 		my $attempt = start($p, $session{ $path->{id} });
-		my %one = (before => $before);
+		my %one;
 		go_on($attempt);
 		if (until_it_waits($attempt))
 		{
@@ -510,7 +510,8 @@ sub with_one_freeze
 		else
 		{
 			$one{error} = finish($attempt);
-			$before = $one{after} = looks({}, $first);
+			@one{qw(before after)} = ($before, looks({}, $first));
+			$before = $one{after};
 		}
 		push @results, [ $path, \%one ];
 	}
@@ -520,7 +521,8 @@ sub with_one_freeze
 	foreach (@waiting)
 	{
 		$_->{error} = finish($_->{attempt});
-		@$_{qw(after not_listed)} = ($after, $not_listed);
+		# what changed up to $before was another's doing
+		@$_{qw(before after not_listed)} = ($before, $after, $not_listed);
 	}
 	foreach (@results)
 	{

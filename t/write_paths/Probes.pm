@@ -360,6 +360,17 @@ sub probes_processes
 			statements($o, 'ALTER SYSTEM RESET autovacuum', 'SELECT pg_reload_conf()');
 			return undef;
 		});
+	my $vacuumed = "SELECT autovacuum_count FROM pg_stat_all_tables WHERE relid = (SELECT reltoastrelid FROM pg_class WHERE oid = 'w.t'::regclass)";
+	probe(autovacuum_toast => setup => [ 'ALTER TABLE w.t SET (toast.autovacuum_vacuum_threshold = 0, toast.autovacuum_vacuum_scale_factor = 0)',
+			"INSERT INTO w.t SELECT 100, string_agg(md5(g::text), '') FROM generate_series(1, 1000) g", 'DELETE FROM w.t', 'SELECT pg_stat_force_next_flush()' ],
+		silent => 1,
+		look => sub { $o->value('SELECT pg_stat_clear_snapshot()'); $o->value($vacuumed) },
+		run => sub {
+			statements($o, 'ALTER SYSTEM SET autovacuum = on', 'SELECT pg_reload_conf()');
+			poll(sub { $o->value($vacuumed) });
+			statements($o, 'ALTER SYSTEM RESET autovacuum', 'SELECT pg_reload_conf()');
+			return undef;
+		});
 	my $errors = 'SELECT apply_error_count FROM pg_stat_subscription_stats';
 	probe(apply => silent => 1,
 		setup => ["CREATE SUBSCRIPTION sub CONNECTION 'host=$host port=$port dbname=elsewhere user=$superuser' PUBLICATION pub"

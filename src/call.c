@@ -152,16 +152,9 @@ register_worker(PfCall *call)
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	pf_worker_describe(&worker, "worker", psprintf(" for pid %d", MyProcPid), BGW_NEVER_RESTART);
 	worker.bgw_notify_pid = MyProcPid;
 	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(call->segment));
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), PF_NAME);
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pf_worker_main");
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_freeze worker");
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_freeze worker for pid %d", MyProcPid);
 
 	if (!RegisterDynamicBackgroundWorker(&worker, &call->worker))
 		return false;

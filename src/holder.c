@@ -248,16 +248,9 @@ start_holder(int64 id, int slice)
 	(void) fill_slot(board, id, slice);
 	board->magic = HOLDER_MAGIC;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	pf_worker_describe(&worker, "holder", psprintf(" for database %u", MyDatabaseId), BGW_NEVER_RESTART);
 	worker.bgw_notify_pid = MyProcPid;
 	worker.bgw_main_arg = UInt32GetDatum(handle);
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), PF_NAME);
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pf_holder_main");
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_freeze holder");
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_freeze holder for database %u", MyDatabaseId);
 	memcpy(worker.bgw_extra, &MyDatabaseId, sizeof(Oid));
 
 	if (!RegisterDynamicBackgroundWorker(&worker, &process))

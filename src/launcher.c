@@ -135,13 +135,6 @@ pf_scheduler_register_launcher(void)
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = PF_RESTART_AFTER;
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), PF_NAME);
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pf_launcher_main");
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_freeze launcher");
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_freeze launcher");
+	pf_worker_describe(&worker, "launcher", "", PF_RESTART_AFTER);
 	RegisterBackgroundWorker(&worker);
 }

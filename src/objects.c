@@ -643,8 +643,9 @@ pf_object_set_acl(PfCatalogs *catalogs, PfObject *object, const Acl *acl)
 
 /* ---- names ------------------------------------------------------------ */
 
-static const char *
-relkind_text(char relkind)
+/* "table", "sequence", ... */
+const char *
+pf_relkind_text(char relkind)
 {
 	switch (relkind)
 	{
@@ -680,9 +681,9 @@ pf_object_kind(const PfObject *object)
 	ObjectAddress address = object_address(object);
 
 	if (object->classid == RelationRelationId)
-		return relkind_text(object->subtype);
+		return pf_relkind_text(object->subtype);
 	if (object->classid == AttributeRelationId)
-		return psprintf("%s column", relkind_text(object->subtype));
+		return psprintf("%s column", pf_relkind_text(object->subtype));
 	return getObjectTypeDescription(&address, true);
 }
 

@@ -44,6 +44,7 @@ extern Acl *pf_object_null_acl(const PfObject *object, Acl *acl);
 extern AclMode pf_object_mask(const PfObject *object, PfMode mode);
 extern Acl *pf_object_effective_acl(const PfObject *object);
 extern bool pf_object_is_shared(Oid classid);
+extern const char *pf_relkind_text(char relkind);
 extern const char *pf_object_kind(const PfObject *object);
 extern ArrayType *pf_object_names(const PfObject *object, ArrayType **args);
 extern char *pf_object_text(const PfObject *object);

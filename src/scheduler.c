@@ -146,16 +146,9 @@ pf_scheduler_register(Oid database, dsm_handle handle)
 	BackgroundWorkerHandle *result;
 	PfSchedulerExtra extra = {database};
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = PF_RESTART_AFTER;
+	pf_worker_describe(&worker, "scheduler", psprintf(" for database %u", database), PF_RESTART_AFTER);
 	worker.bgw_notify_pid = MyProcPid;
 	worker.bgw_main_arg = UInt32GetDatum(handle);
-	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), PF_NAME);
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pf_scheduler_main");
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_freeze scheduler");
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_freeze scheduler for database %u", database);
 	memcpy(worker.bgw_extra, &extra, sizeof(extra));
 
 	return RegisterDynamicBackgroundWorker(&worker, &result) ? result : NULL;

@@ -192,21 +192,7 @@ pf_wanted_tag(const PfWanted *wanted, LOCKTAG *tag)
 const char *
 pf_wanted_kind(const PfWanted *wanted)
 {
-	switch (wanted->relkind)
-	{
-		case 0:
-			return "schema";
-		case RELKIND_SEQUENCE:
-			return "sequence";
-		case RELKIND_VIEW:
-			return "view";
-		case RELKIND_MATVIEW:
-			return "materialized view";
-		case RELKIND_FOREIGN_TABLE:
-			return "foreign table";
-		default:
-			return "table";
-	}
+	return wanted->relkind ? pf_relkind_text(wanted->relkind) : "schema";
 }
 
 /* The name for people; of what is gone its OID. */

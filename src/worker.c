@@ -363,6 +363,20 @@ pf_worker_main(Datum main_arg)
 	proc_exit(0);
 }
 
+/* See worker.h. */
+void
+pf_worker_describe(BackgroundWorker *worker, const char *kind, const char *about, int restart_time)
+{
+	memset(worker, 0, sizeof(BackgroundWorker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = restart_time;
+	snprintf(worker->bgw_library_name, sizeof(worker->bgw_library_name), PF_NAME);
+	snprintf(worker->bgw_function_name, BGW_MAXLEN, "pf_%s_main", kind);
+	snprintf(worker->bgw_type, BGW_MAXLEN, "pg_freeze %s", kind);
+	snprintf(worker->bgw_name, BGW_MAXLEN, "pg_freeze %s%s", kind, about);
+}
+
 /*
  * See worker.h.  PGC_S_OVERRIDE beats what is set for the database, and a
  * reload of the configuration.  Dates are ISO, because rows travel as text

@@ -9,6 +9,7 @@
 #define PF_WORKER_H
 
 #include "pg_freeze.h"
+#include "postmaster/bgworker.h"
 
 typedef enum PfAction
 {
@@ -75,6 +76,14 @@ extern bool pf_worker_call(const PfRequest *request, Size size, PfReply *reply, 
  * returns true they are ignored.  Does nothing in other processes.
  */
 extern void pf_worker_ignore_cancel(bool ignore);
+
+/*
+ * Fills in what the registrations of pg_freeze's processes have in common.  The
+ * kind, "holder" say, is in the name of its main function and in
+ * pg_stat_activity; restart_time in s or BGW_NEVER_RESTART.
+ */
+extern void pf_worker_describe(BackgroundWorker *worker, const char *kind, const char *about,
+							   int restart_time);
 
 /*
  * The settings that pg_freeze's connected workers run with, whatever the

@@ -432,7 +432,7 @@ sub probes_must_go_on
 	probe(monitoring => [ 'SELECT * FROM pg_stat_activity', 'SELECT * FROM pg_locks' ]);
 	probe(explain => 'EXPLAIN SELECT * FROM w.t');
 	probe(checkpoint => as => 'postgres', run => 'CHECKPOINT');
-	probe(other_role => as => 'other', run => [ 'INSERT INTO w.t VALUES (9)', "UPDATE w.t SET b = 'x'" ]);
+	probe(other_role => as => 'other', run => [ 'INSERT INTO w.t VALUES (19)', "UPDATE w.t SET b = 'x'" ]);
 	probe(other_xact => as => 'other', before => [ 'BEGIN', $insert ], run => [ $insert, 'COMMIT' ]);
 
 	probe(other_database => as => 'postgres', run => sub { command('psql', '-X', '-d', $node->connstr('elsewhere'), '-c', 'INSERT INTO w.other VALUES (1)') });

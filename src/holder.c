@@ -538,7 +538,9 @@ end_of_transaction(XactEvent event, void *arg)
 			if (at_commit != NIL)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot prepare a transaction that has thawed")));
+						 errmsg("cannot prepare a transaction that has thawed"),
+						 errdetail("The locks of the freeze are let go when this session commits."),
+						 errhint("COMMIT it, or ROLLBACK and thaw outside of it.")));
 			break;
 		case XACT_EVENT_COMMIT:
 			foreach(cell, at_commit)

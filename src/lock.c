@@ -313,6 +313,7 @@ clear_the_way(const PfFreeze *freeze, int holder)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("the freeze waits for a lock that its own caller holds"),
+				 errdetail("Session %d has asked for the freeze, and its transaction has used what is to be locked.", freeze->by_pid),
 				 errhint("Commit or roll back first.")));
 	if (pf_waits_for(holder, holder))
 		pf_holder_interrupt();
@@ -413,13 +414,13 @@ supervise(const PfFreeze *freeze)
  * target, $6 its OID, $7 holder, $8 next transaction id when it had everything.
  *
  * Whoever has a lock that keeps the holder from getting its own, while there are
- * such in $1 and $2.  And once it has had them, NULL before, transactions of the
- * target that had written by then:
- * they may have run DDL that takes no lock on relations or schemas, before the
- * witness knew of the freeze, and commit it yet.  Who waits for the holder
- * can't commit.  Of a schema that is whoever has written and shows no lock on
- * what lies elsewhere.  Sessions of superusers are not signalled: whoever may freeze
- * could not end them otherwise.
+ * such in $1 and $2.  And, once the holder has had them ($8 is NULL before),
+ * transactions of the target that had written by then: they may have run DDL
+ * that takes no lock on relations or schemas, before the witness knew of the
+ * freeze, and commit it yet.  For a schema that is whoever has written and has
+ * no lock on what lies elsewhere.  Who waits for the holder can't commit.
+ * Sessions of superusers are not signalled: whoever may freeze could not end
+ * them otherwise.
  */
 static const char blockers_sql[] =
 "WITH held AS MATERIALIZED (\n"
@@ -526,13 +527,15 @@ stragglers_gone(const PfFreeze *freeze)
 	for (;;)
 	{
 		bool		gone;
+		bool		late;
 
 		pf_begin();
 		gone = lock_blockers(&freeze->target, freeze->id) == NIL;
-		if (!gone && GetCurrentTimestamp() >= end)
+		late = GetCurrentTimestamp() >= end;
+		if (!gone && late)
 			pf_holder_again(freeze->id);
 		CommitTransactionCommand();
-		if (gone || GetCurrentTimestamp() >= end)
+		if (gone || late)
 			return gone;
 		pf_pause(STRAGGLERS_WAIT / 10);
 	}
@@ -580,7 +583,7 @@ lock_drained(PfFreeze *freeze)
 			 errhint("Raise max_locks_per_transaction (now %d); a restart is needed.", max_locks_per_xact) :
 			 hold.sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ?
 			 errhint("Freeze less at a time, schema by schema, or use strategy revoke.") :
-			 errhint("See the server log.")));
+			 errhint("Try again, or use strategy revoke.")));
 	return false;
 }
 

@@ -13,6 +13,7 @@ OBJS = \
 	src/revoke.o \
 	src/lock.o \
 	src/holder.o \
+	src/hold.o \
 	src/wanted.o \
 	src/waiters.o \
 	src/pass.o \

@@ -5,9 +5,10 @@
  *
  * The board is a small segment that lives as long as a process has it mapped:
  * so its being there shows that somebody is.  Its handle is the one row of
- * freeze_scheduler.  (The holder's board is in holder.c; its row is read here.)  Only a row whose handle leads to a board that is alive
- * and of this database counts; what a restart, a crash, a copy of the database
- * or a base backup leaves there doesn't.
+ * freeze_scheduler.  Only a row whose handle leads to a board that is alive and
+ * of this database counts; what a restart, a crash, a copy of the database or a
+ * base backup leaves there doesn't.  (The holder's board is in slots.h; its row
+ * is read here.)
  *
  * The fields of the board are protected by its spinlock.  The row, and with it
  * who becomes the scheduler and when it may retire, is protected by SHARE ROW

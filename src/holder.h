@@ -82,7 +82,4 @@ extern void pf_holder_deadline(int64 id, TimestampTz at);
 /* Has the holder let go of freezes that have ended.  Outside a transaction. */
 extern void pf_holder_sweep(void);
 
-/* The age of this database in transactions or multixacts, whichever is more. */
-extern int pf_database_age(void);
-
 #endif							/* PF_HOLDER_H */

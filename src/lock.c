@@ -22,10 +22,12 @@
  */
 #include "compat.h"
 
+#include "access/multixact.h"
 #include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -35,7 +37,9 @@
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "drain.h"
@@ -185,6 +189,26 @@ standby_sign(void)
 	sign = sign ? MemoryContextStrdup(context, sign) : NULL;
 	pf_spi_end(spi);
 	return sign;
+}
+
+/* See lock.h. */
+int
+pf_database_age(void)
+{
+	HeapTuple	tuple;
+	Form_pg_database form;
+	int32		xids;
+	int32		multixacts;
+
+	AcceptInvalidationMessages();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
+	form = (Form_pg_database) GETSTRUCT(tuple);
+	xids = (int32) (ReadNextTransactionId() - form->datfrozenxid);
+	multixacts = (int32) (ReadNextMultiXactId() - form->datminmxid);
+	ReleaseSysCache(tuple);
+	return Max(xids, multixacts);
 }
 
 /* See lock.h. */

@@ -17,4 +17,10 @@
  */
 extern char *pf_lock_obstacle(const PfTarget *target);
 
+/*
+ * The age of this database in transactions or multixacts, whichever is more.
+ * Needs a transaction.
+ */
+extern int	pf_database_age(void);
+
 #endif							/* PF_LOCK_H */

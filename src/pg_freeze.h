@@ -18,6 +18,7 @@
  *	revoke.c	the strategy "revoke"
  *	lock.c		the strategy "lock"
  *	holder.c	the process that holds its locks
+ *	hold.c		what others ask of it and tell it
  *	wanted.c	which locks those are
  *	waiters.c	who waits for them
  *	pass.c		transactions in flight pass a lock that waits

@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * belongs.h
+ *	  Which gates stop this session.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_BELONGS_H
+#define PF_BELONGS_H
+
+#include "gates.h"
+
+/* By bits, numbers of gates. */
+typedef struct PfBelongs
+{
+	uint64		covered;		/* this session, or its transaction, belongs to the target */
+	uint64		stopped;		/* of those: it may not pass */
+} PfBelongs;
+
+/*
+ * Worked out anew only when a gate, the identity or memberships have changed.
+ * In a transaction; reads catalogs then.
+ */
+extern PfBelongs pf_belongs(void);
+
+/* Notes as whom the transaction acts, at each statement; no catalog access. */
+extern void pf_belongs_note_identity(void);
+extern void pf_belongs_end_transaction(void);
+
+/* Forgets what was worked out: a setting that matters has changed. */
+extern void pf_belongs_forget(void);
+
+/*
+ * Whether a role belongs to a target of kind role: is it, or is a member of
+ * it with INHERIT or SET, directly or through others.  A superuser is no
+ * member of everything.  In a transaction; reads pg_auth_members only, by its
+ * syscache, so that it can be used while somebody logs in.
+ */
+extern bool pf_role_belongs(Oid role, Oid target);
+
+/* Whether a role is in pg_freeze.exempt_roles, by name. */
+extern bool pf_role_is_exempt(const char *role_name);
+
+#endif							/* PF_BELONGS_H */

@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * door.h
+ *	  The three doors of strategy "gate": statements, functions, commits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_DOOR_H
+#define PF_DOOR_H
+
+#include "gates.h"
+
+/* Installs the hooks; from _PG_init, while preloading. */
+extern void pf_doors_install(void);
+
+/* In a process of pg_freeze itself: passes every door, uncounted. */
+extern void pf_doors_pass_always(void);
+
+#endif							/* PF_DOOR_H */

@@ -20,19 +20,6 @@
 #define PF_GATES		64		/* live at once in the cluster: bits of a mask */
 #define PF_PASS_LENGTH	32
 
-typedef enum PfGateAction
-{
-	PF_GATE_WAIT,
-	PF_GATE_REJECT
-} PfGateAction;
-
-/* What becomes of transactions that had written when the gate was closed. */
-typedef enum PfGateInFlight
-{
-	PF_GATE_HOLD,				/* they stop at the next door and stay there */
-	PF_GATE_DRAIN				/* they may go on and commit until drain_timeout */
-} PfGateInFlight;
-
 typedef enum PfGateCause
 {
 	PF_CAUSE_FREEZE,

@@ -21,6 +21,7 @@
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
+#include "utils/varlena.h"
 
 int			pf_guc_strategy = PF_STRATEGY_AUTO;
 int			pf_guc_drain_timeout = 5000;
@@ -34,11 +35,20 @@ int			pf_guc_on_restart = PF_RESTART_KEEP;
 int			pf_guc_remind_after = 3600;
 int			pf_guc_lock_max_age = 1000000000;
 bool		pf_guc_lock_standbys = false;
+int			pf_guc_action = PF_GATE_WAIT;
+int			pf_guc_in_flight = PF_IN_FLIGHT_AUTO;
+int			pf_guc_max_wait = 60000;
+int			pf_guc_notice_after = 5000;
+int			pf_guc_yield_after = 2000;
+char	   *pf_guc_exempt_roles = NULL;
+int			pf_guc_on_promote = PF_PROMOTE_LOST;
+char	   *pf_guc_pass = NULL;
 
 static const struct config_enum_entry strategy_options[] = {
 	{"auto", PF_STRATEGY_AUTO, false},
 	{"revoke", 1, false},
 	{"lock", 2, false},
+	{"gate", 3, false},
 	{NULL, 0, false}
 };
 
@@ -61,6 +71,25 @@ static const struct config_enum_entry on_restart_options[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry action_options[] = {
+	{"wait", PF_GATE_WAIT, false},
+	{"reject", PF_GATE_REJECT, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry in_flight_options[] = {
+	{"auto", PF_IN_FLIGHT_AUTO, false},
+	{"hold", PF_IN_FLIGHT_HOLD, false},
+	{"drain", PF_IN_FLIGHT_DRAIN, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_promote_options[] = {
+	{"lost", PF_PROMOTE_LOST, false},
+	{"keep", PF_PROMOTE_KEEP, false},
+	{NULL, 0, false}
+};
+
 /* Settings that anybody may set, with the value found before they were defined. */
 static struct
 {
@@ -73,7 +102,27 @@ static struct
 	{PF_NAME ".cancel_wait", NULL},
 	{PF_NAME ".thaw_after", NULL},
 	{PF_NAME ".on_leak", NULL},
+	{PF_NAME ".action", NULL},
+	{PF_NAME ".in_flight", NULL},
+	{PF_NAME ".max_wait", NULL},
+	{PF_NAME ".notice_after", NULL},
+	{PF_NAME ".yield_after", NULL},
 };
+
+/* A list of role names; whether there are such roles can't be asked here. */
+static bool
+check_exempt_roles(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names;
+	bool		valid = SplitIdentifierString(copy, ',', &names);
+
+	if (!valid)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(names);
+	pfree(copy);
+	return valid;
+}
 
 static void
 define_settings(void)
@@ -143,6 +192,49 @@ define_settings(void)
 							 "ACCESS EXCLUSIVE locks stop readers on standbys and need room in their lock tables.",
 							 &pf_guc_lock_standbys, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable(PF_NAME ".action",
+							 "What happens to work that meets a freeze by strategy gate.",
+							 "\"wait\" lets it wait for the thaw, \"reject\" raises an error. "
+							 "freeze_alter changes it while the freeze is live.",
+							 &pf_guc_action, PF_GATE_WAIT, action_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable(PF_NAME ".in_flight",
+							 "What becomes of transactions that had written when a freeze by strategy gate begins.",
+							 "\"hold\" stops them at their next statement or commit, with the locks they hold; \"drain\" "
+							 "lets them finish for pg_freeze.drain_timeout; \"auto\" holds where work waits and drains where it is rejected.",
+							 &pf_guc_in_flight, PF_IN_FLIGHT_AUTO, in_flight_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".max_wait",
+							"How long a statement or a commit waits for the thaw of a freeze by strategy gate.",
+							"Then it gets an error. Should be less than what a pooler or the client waits. 0 waits for ever.",
+							&pf_guc_max_wait, 60000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".notice_after",
+							"After how long a client that waits for a thaw is told so by a NOTICE.",
+							"-1 never tells it. For freezes by strategy gate.",
+							&pf_guc_notice_after, 5000, -1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".yield_after",
+							"How long a session that waits for a thaw may be in the way of one that is exempt.",
+							"Then it gets an error, so that its locks are gone. -1 lets it wait. For freezes by strategy gate.",
+							&pf_guc_yield_after, 2000, -1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable(PF_NAME ".exempt_roles",
+							   "Roles whose sessions no freeze by strategy gate stops.",
+							   "A list of the names of session users, for example of an HA manager or of monitoring that writes.",
+							   &pf_guc_exempt_roles, "",
+							   PGC_SIGHUP, GUC_LIST_INPUT, check_exempt_roles, NULL, NULL);
+	DefineCustomEnumVariable(PF_NAME ".on_promote",
+							 "What happens to freezes by strategy gate when a standby is promoted.",
+							 "\"lost\" lets everybody go on, and the verdicts say so; \"keep\" lets nobody but superusers "
+							 "in until they are in force again.",
+							 &pf_guc_on_promote, PF_PROMOTE_LOST, on_promote_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(PF_NAME ".pass",
+							   "The pass that freeze_pass has given out: this session is not stopped by that freeze.",
+							   "For freezes by strategy gate. A wrong one does nothing.",
+							   &pf_guc_pass, "",
+							   PGC_USERSET, GUC_NO_SHOW_ALL | GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 }
 
 /* Defines the settings; called once, when the library is loaded. */

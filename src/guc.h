@@ -14,7 +14,20 @@ typedef enum PfOnRestart
 	PF_RESTART_THAW
 } PfOnRestart;
 
-#define PF_STRATEGY_AUTO 0		/* else 1 + number in the table of strategies */
+typedef enum PfOnPromote
+{
+	PF_PROMOTE_LOST,
+	PF_PROMOTE_KEEP
+} PfOnPromote;
+
+typedef enum PfInFlightSetting
+{
+	PF_IN_FLIGHT_AUTO,			/* hold where work waits, drain where it is rejected */
+	PF_IN_FLIGHT_HOLD,
+	PF_IN_FLIGHT_DRAIN
+} PfInFlightSetting;
+
+#define PF_STRATEGY_AUTO 0		/* else one by name */
 
 extern int	pf_guc_strategy;
 extern int	pf_guc_drain_timeout;	/* ms */
@@ -28,6 +41,14 @@ extern int	pf_guc_on_restart;	/* PfOnRestart */
 extern int	pf_guc_remind_after;	/* s */
 extern int	pf_guc_lock_max_age;	/* transactions */
 extern bool pf_guc_lock_standbys;
+extern int	pf_guc_action;		/* PfGateAction */
+extern int	pf_guc_in_flight;	/* PfInFlightSetting */
+extern int	pf_guc_max_wait;	/* ms, 0: for ever */
+extern int	pf_guc_notice_after;	/* ms, -1: never */
+extern int	pf_guc_yield_after; /* ms, -1: never */
+extern char *pf_guc_exempt_roles;	/* names, as SplitIdentifierString() reads them */
+extern int	pf_guc_on_promote;	/* PfOnPromote */
+extern char *pf_guc_pass;
 
 extern void pf_guc_define(void);
 extern void pf_guc_check_placeholders(void);

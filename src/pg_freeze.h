@@ -115,6 +115,20 @@ typedef enum PfOnLeak
 	PF_LEAK_ERROR
 } PfOnLeak;
 
+/* What work that meets a freeze gets. */
+typedef enum PfGateAction
+{
+	PF_GATE_WAIT,
+	PF_GATE_REJECT
+} PfGateAction;
+
+/* What becomes of transactions that had written when the gate was closed. */
+typedef enum PfGateInFlight
+{
+	PF_GATE_HOLD,				/* they stop at the next door and stay there */
+	PF_GATE_DRAIN				/* they may go on and commit until drain_timeout */
+} PfGateInFlight;
+
 typedef struct PfTarget
 {
 	PfKind		kind;
@@ -158,6 +172,11 @@ typedef struct PfFreeze
 	bool		promoted;		/* this was a standby, or recovered from a backup, since */
 	TimestampTz retaken_at;		/* lost, but in force again; 0: not */
 	bool		stays_lost;
+	PfGateAction action;
+	PfGateInFlight in_flight;
+	int			max_wait;		/* ms, 0: for ever; this and the next two are of strategy gate */
+	int			notice_after;	/* ms, -1: never */
+	int			yield_after;	/* ms, -1: never */
 } PfFreeze;
 
 /* What a freeze call asks for, settings already resolved by the caller. */
@@ -170,6 +189,11 @@ typedef struct PfOptions
 	PfOnLeak	on_leak;
 	int			attempts;
 	bool		lock_standbys;	/* the caller's setting of that name */
+	PfGateAction action;
+	PfGateInFlight in_flight;
+	int			max_wait;		/* ms, 0: for ever */
+	int			notice_after;	/* ms, -1: never */
+	int			yield_after;	/* ms, -1: never */
 } PfOptions;
 
 /* Who called, for the journal. */

@@ -10,6 +10,7 @@
 #include "guc.h"
 #include "lock.h"
 #include "step.h"
+#include "utils/guc.h"
 
 static const PfStrategy *const strategies[] = {&pf_revoke, &pf_lock};
 
@@ -136,7 +137,7 @@ pf_strategy_choose(const char *name, const PfTarget *target, char **why)
 {
 	*why = name ? "asked for by argument" : "asked for by pg_freeze.strategy";
 	if (name == NULL && pf_guc_strategy != PF_STRATEGY_AUTO)
-		name = strategies[pf_guc_strategy - 1]->name;
+		name = GetConfigOption(PF_NAME ".strategy", false, false);
 	if (name == NULL || strcmp(name, "auto") == 0)
 		return choose_automatically(target, why);
 

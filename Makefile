@@ -42,6 +42,9 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Werror=implicit-function-declar
 # sql/X.sql with expected/X.out, specs/X.spec with expected/X.out, t/*.pl
 REGRESS = freeze errors privileges objects merge overlap names undo ddl lock lock_leaks
 ISOLATION = drain lock_hold lock_drain lock_overlap lock_vacuum
+# the same on a server that has pg_freeze preloaded: script/test runs them too
+REGRESS_GATE =
+ISOLATION_GATE =
 TAP_TESTS = 1
 # only for servers that the testers start themselves (--temp-instance)
 REGRESS_OPTS = --temp-config=$(srcdir)/test.conf

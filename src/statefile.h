@@ -10,6 +10,13 @@
 
 #include "gates.h"
 
+/* The ids of gates that belong to no freeze; their home is InvalidOid. */
+#define PF_DAMAGE_GATE		0
+#define PF_PROMOTION_GATE	1
+
+/* Opens every gate at the next start or reload. */
+#define PF_WAY_OUT_FILE		"pg_freeze.open"
+
 /*
  * Replaces the file durably; with count 0 removes it.  Returns NULL, or the
  * reason why it could not (then the old file is there).  Raises nothing; needs
@@ -23,5 +30,9 @@ extern char *pf_state_file_write(const PfGateRecord *records, int count);
  * pf_gates_load().
  */
 extern void pf_state_file_startup(void);
+
+/* Whether the file of the way out is there; and, gates being open, removes it and the state file. */
+extern bool pf_way_out_is_asked(void);
+extern void pf_way_out_done(void);
 
 #endif							/* PF_STATEFILE_H */

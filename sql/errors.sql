@@ -146,7 +146,7 @@ COMMIT;
 
 -- Settings: bad values, before and after the library is loaded.
 SELECT tools.try($$SET pg_freeze.strategy = 'magic'$$) LIMIT 1;
-SELECT tools.try($$SET pg_freeze.strategy = 'gate'$$) LIMIT 1;
+SELECT tools.try($$SET pg_freeze.strategy = 'read_only'$$) LIMIT 1;
 SELECT substr(tools.try($$SET pg_freeze.drain_timeout = -1$$), 1, 5);
 SELECT tools.try($$SET pg_freeze.drain_timeout = '1 parsec'$$) LIMIT 1;
 SELECT tools.try($$SET pg_freeze.on_drain_timeout = 'panic'$$) LIMIT 1;
@@ -156,7 +156,7 @@ SELECT tools.try($$SET pg_freeze.max_hold = 10$$) LIMIT 1;
 SELECT tools.try($$SET pg_freeze.on_restart = 'thaw'$$) LIMIT 1;
 \c -
 SET client_min_messages = error;
-SET pg_freeze.strategy = 'gate';
+SET pg_freeze.strategy = 'read_only';
 SET pg_freeze.thaw_after = 'soon';
 SELECT tools.try($$SELECT freeze_role('regress_app')$$);
 SELECT tools.try($$SELECT * FROM freeze_check('role', 'regress_app')$$);

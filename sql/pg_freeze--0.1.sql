@@ -25,6 +25,11 @@ CREATE TABLE freeze_journal
 	drain_timeout		interval NOT NULL,
 	on_drain_timeout	text NOT NULL CHECK (on_drain_timeout IN ('abort', 'cancel', 'terminate')),
 	thaw_after			interval NOT NULL,
+	action				text NOT NULL CHECK (action IN ('wait', 'reject')),
+	in_flight			text NOT NULL CHECK (in_flight IN ('hold', 'drain')),
+	max_wait			interval,
+	notice_after		interval,
+	yield_after			interval,
 	requested_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	engaged_at			timestamptz,
 	frozen_at			timestamptz,
@@ -60,6 +65,9 @@ CREATE TABLE freeze_journal
 );
 COMMENT ON TABLE freeze_journal IS 'pg_freeze: one row per freeze; written only by pg_freeze';
 COMMENT ON COLUMN freeze_journal.why IS 'how the strategy was chosen';
+COMMENT ON COLUMN freeze_journal.max_wait IS 'strategy gate: how long its waiters wait; 0: for ever';
+COMMENT ON COLUMN freeze_journal.notice_after IS 'strategy gate: when its waiters are told; NULL: never';
+COMMENT ON COLUMN freeze_journal.yield_after IS 'strategy gate: how long its waiters may be in the way of exempt sessions; NULL: for ever';
 COMMENT ON COLUMN freeze_journal.retaken_at IS 'when the locks of a lost freeze were taken again';
 COMMENT ON COLUMN freeze_journal.stays_lost IS 'whether nobody tries to take the locks of a lost freeze again';
 COMMENT ON COLUMN freeze_journal.system_identifier IS 'of the cluster where the freeze was made; differs in a restored or cloned one';

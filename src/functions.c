@@ -184,6 +184,31 @@ check_max_hold(const char *name, int64 us)
 			 errdetail("Setting pg_freeze.max_hold limits how long others than superusers may freeze.")));
 }
 
+/* What becomes of work that meets the freeze, and of work in flight. */
+static void
+resolve_action(PfOptions *options, const PfStrategy *strategy, const char *action, const char *in_flight)
+{
+	options->action = action ? pf_action_parse(action) : (PfGateAction) pf_guc_action;
+	if (in_flight)
+		options->in_flight = pf_in_flight_parse(in_flight);
+	else if (pf_guc_in_flight == PF_IN_FLIGHT_AUTO)
+		options->in_flight = options->action == PF_GATE_WAIT ? PF_GATE_HOLD : PF_GATE_DRAIN;
+	else
+		options->in_flight = pf_guc_in_flight == PF_IN_FLIGHT_HOLD ? PF_GATE_HOLD : PF_GATE_DRAIN;
+	options->max_wait = pf_guc_max_wait;
+	options->notice_after = pf_guc_notice_after;
+	options->yield_after = pf_guc_yield_after;
+	if (strategy->doors)
+		return;
+
+	if (action && strategy->rejects != (options->action == PF_GATE_REJECT))
+		bad_argument("action", action, psprintf("Strategy %s can only %s.", strategy->name, strategy->rejects ? "reject" : "let wait"));
+	if (in_flight && options->in_flight != PF_GATE_DRAIN)
+		bad_argument("in_flight", in_flight, psprintf("Strategy %s can only drain.", strategy->name));
+	options->action = strategy->rejects ? PF_GATE_REJECT : PF_GATE_WAIT;
+	options->in_flight = PF_GATE_DRAIN;
+}
+
 /*
  * The arguments that all freeze functions share, from number "first" (mode)
  * on: mode, thaw_after, strategy, action, in_flight, drain_timeout,
@@ -195,8 +220,6 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 	PfRequest  *request = palloc0(offsetof(PfRequest, ids));
 	PfTarget   *target = &request->target;
 	char	   *mode = text_argument(fcinfo, first);
-	char	   *action = text_argument(fcinfo, first + 3);
-	char	   *in_flight = text_argument(fcinfo, first + 4);
 	char	   *on_drain_timeout = text_argument(fcinfo, first + 6);
 	char	   *why;
 
@@ -215,7 +238,7 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 	pf_target_check_permission(target);
 
 	*strategy = pf_strategy_choose(text_argument(fcinfo, first + 2), target, &why);
-	if (kind == PF_DATABASE && target->oid != MyDatabaseId)
+	if (kind == PF_DATABASE && target->oid != MyDatabaseId && !(*strategy)->doors)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("strategy %s works only in the database that it freezes", (*strategy)->name),
@@ -223,15 +246,7 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 	namestrcpy(&request->strategy, (*strategy)->name);
 	strlcpy(request->why, why, sizeof(request->why));
 
-	if (action && strcmp(action, "wait") != 0 && strcmp(action, "reject") != 0)
-		bad_argument("action", action, "Actions are wait and reject.");
-	if (action && (*strategy)->rejects != (strcmp(action, "reject") == 0))
-		bad_argument("action", action, psprintf("Strategy %s can only %s.", (*strategy)->name, (*strategy)->rejects ? "reject" : "let wait"));
-	if (in_flight && strcmp(in_flight, "hold") != 0 && strcmp(in_flight, "drain") != 0)
-		bad_argument("in_flight", in_flight, "What is in flight can be held (hold) or let finish (drain).");
-	if (in_flight && strcmp(in_flight, "drain") != 0)
-		bad_argument("in_flight", in_flight, psprintf("Strategy %s can only drain.", (*strategy)->name));
-
+	resolve_action(&request->options, *strategy, text_argument(fcinfo, first + 3), text_argument(fcinfo, first + 4));
 	request->options.thaw_after = PG_ARGISNULL(first + 1) ? (int64) pf_guc_thaw_after * USECS_PER_SEC :
 		span_argument("thaw_after", PG_GETARG_INTERVAL_P(first + 1));
 	check_max_hold("thaw_after", request->options.thaw_after);

@@ -307,12 +307,15 @@ int64
 journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 {
 	static const char *const on_timeout[] = {"abort", "cancel", "terminate"};
+	const PfOptions *options = &request->options;
+	bool		doors = pf_strategy_named(NameStr(request->strategy))->doors;
 	PfSpi		spi = pf_spi_begin();
-	Datum		values[22];
-	char		nulls[23] = "                      ";
+	Datum		values[27];
+	char		nulls[28] = "                           ";
 	Oid			types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 		OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID, TEXTOID, INTERVALOID,
-		TEXTOID, TEXTOID, INT8OID, OIDOID, INT8OID};
+		TEXTOID, TEXTOID, INT8OID, OIDOID, INT8OID,
+		TEXTOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID};
 	bool		isnull;
 	int64		id;
 
@@ -330,22 +333,32 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 	values[11] = CStringGetTextDatum(request->caller.application);
 	values[12] = CStringGetTextDatum(request->caller.client_addr);
 	values[13] = Int32GetDatum(request->caller.pid);
-	values[14] = interval_from_us((int64) request->options.drain_timeout * 1000);
-	values[15] = CStringGetTextDatum(on_timeout[request->options.on_drain_timeout]);
-	values[16] = interval_from_us(request->options.thaw_after);
+	values[14] = interval_from_us((int64) options->drain_timeout * 1000);
+	values[15] = CStringGetTextDatum(on_timeout[options->on_drain_timeout]);
+	values[16] = interval_from_us(options->thaw_after);
 	values[17] = CStringGetTextDatum(pf_notes_text(leaks));
 	values[18] = CStringGetTextDatum(pf_notes_text(also_stops));
 	values[19] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[20] = ObjectIdGetDatum(MyDatabaseId);
 	values[21] = Int64GetDatum((int64) GetWALInsertionTimeLine());
+	values[22] = CStringGetTextDatum(pf_action_name(options->action));
+	values[23] = CStringGetTextDatum(pf_in_flight_name(options->in_flight));
+	values[24] = interval_from_us((int64) options->max_wait * 1000);
+	nulls[24] = doors ? ' ' : 'n';
+	values[25] = interval_from_us((int64) options->notice_after * 1000);
+	nulls[25] = doors && options->notice_after >= 0 ? ' ' : 'n';
+	values[26] = interval_from_us((int64) options->yield_after * 1000);
+	nulls[26] = doors && options->yield_after >= 0 ? ' ' : 'n';
 
 	journal_execute("INSERT INTO @.freeze_journal (target_kind, target_oid, target_name, mode,"
 					" strategy, why, state, label, reason, owner, owner_name, by_session_user,"
 					" by_application, by_address, by_pid, drain_timeout, on_drain_timeout, thaw_after,"
-					" leaks, also_stops, system_identifier, database_oid, timeline)"
+					" leaks, also_stops, system_identifier, database_oid, timeline,"
+					" action, in_flight, max_wait, notice_after, yield_after)"
 					" VALUES ($1, $2, $3, $4, $5, $6, 'engaging', nullif($7, ''), nullif($8, ''), $9, $10,"
-					" $11, $12, nullif($13, ''), $14, $15, $16, $17, $18, $19, $20, $21, $22) RETURNING id",
-					22, types, values, nulls, false);
+					" $11, $12, nullif($13, ''), $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+					" $23, $24, $25, $26, $27) RETURNING id",
+					27, types, values, nulls, false);
 	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	pf_spi_end(spi);
 	ereport(LOG,
@@ -372,6 +385,16 @@ column_time(int row, int column)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+/* An interval in ms, or what NULL stands for. */
+static int
+column_ms(int row, int column, int null)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? null : (int) (DatumGetIntervalP(value)->time / 1000);
+}
+
 /*
  * Reads a freeze, NULL if there is none with this id.  The result is in the
  * current memory context.  Needs a transaction.
@@ -391,7 +414,8 @@ journal_read(int64 id)
 					" (SELECT what, at FROM @.freeze_journal_gap g WHERE g.freeze_id = j.id"
 					" ORDER BY at LIMIT CASE strategy WHEN 'lock' THEN 5 ELSE 1 END) AS gap),"
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
-					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost, timeline"
+					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost, timeline,"
+					" action, in_flight, max_wait, notice_after, yield_after"
 					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
@@ -433,6 +457,11 @@ journal_read(int64 id)
 		freeze->stays_lost = DatumGetBool(SPI_getbinval(row, desc, 28, &isnull));
 		freeze->promoted = !RecoveryInProgress() &&
 			DatumGetInt64(SPI_getbinval(row, desc, 29, &isnull)) != (int64) GetWALInsertionTimeLine();
+		freeze->action = pf_action_parse(column_text(0, 30));
+		freeze->in_flight = pf_in_flight_parse(column_text(0, 31));
+		freeze->max_wait = column_ms(0, 32, 0);
+		freeze->notice_after = column_ms(0, 33, -1);
+		freeze->yield_after = column_ms(0, 34, -1);
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);

@@ -59,7 +59,7 @@ step_engage(PfFreeze *freeze, void *arg)
 	journal_lock_changes();
 	changed = freeze->strategy->engage(freeze, &covered);
 	value = Int64GetDatum(changed);
-	if (changed + covered == 0)
+	if (changed + covered == 0 && !freeze->strategy->doors)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("there is nothing to freeze"),
@@ -70,8 +70,9 @@ step_engage(PfFreeze *freeze, void *arg)
 	CommandCounterIncrement();
 	journal_roles_write(freeze->id);
 	journal_set(freeze->id, "changed = $2", 1, &type, &value, NULL);
-	journal_transition(freeze, PF_DRAINING, psprintf("%s %s", pf_objects(changed),
-													 freeze->strategy->drained ? "wanted" : freeze->strategy->done));
+	journal_transition(freeze, PF_DRAINING,
+					   freeze->strategy->doors ? freeze->strategy->done :
+					   psprintf("%s %s", pf_objects(changed), freeze->strategy->drained ? "wanted" : freeze->strategy->done));
 	freeze->changed = changed;
 }
 
@@ -208,13 +209,20 @@ static void
 tell_frozen(PfFreeze *freeze, const char *id, const PfRequest *request, PfReply *reply)
 {
 	StringInfoData text;
+	char	   *told;
 	char	   *also_stops;
 
 	pf_begin();
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s (%s): %s is frozen in mode %s as freeze %s, %s %s; ",
+	appendStringInfo(&text, "%s (%s): %s is frozen in mode %s as freeze %s, ",
 					 freeze->strategy->name, request->why, pf_target_text(&freeze->target),
-					 pf_mode_name(freeze->target.mode), id, pf_objects(freeze->changed), freeze->strategy->done);
+					 pf_mode_name(freeze->target.mode), id);
+	if (!freeze->strategy->doors)
+		appendStringInfo(&text, "%s ", pf_objects(freeze->changed));
+	appendStringInfo(&text, "%s; ", freeze->strategy->done);
+	told = freeze->strategy->told ? freeze->strategy->told(freeze) : NULL;
+	if (told)
+		appendStringInfo(&text, "%s; ", told);
 	if (freeze->thaw_at)
 		appendStringInfo(&text, "thaws at %s; ", timestamptz_to_str(freeze->thaw_at));
 	else
@@ -366,6 +374,8 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 		case PF_LOST:
 			if (freeze->thaw_at != 0 && freeze->thaw_at <= now)
 				thaw.why = "thawed on schedule";
+			else if (freeze->strategy->gone_on && freeze->strategy->gone_on(freeze))
+				thaw.why = "thawed, and written down later";
 			else if (pf_guc_on_restart == PF_RESTART_THAW && freeze->frozen_at < PgStartTime)
 				thaw.why = "thawed because pg_freeze.on_restart is thaw";
 			else

@@ -8,7 +8,7 @@
  *
  *	functions.c	the SQL functions: check arguments and privilege, call, return
  *	guc.c		the settings
- *	target.c	what can be frozen: names to OIDs, who may
+ *	target.c	what can be frozen: names to OIDs, who may; words
  *	life.c		the life of a freeze: engage, drain, frozen; recovery
  *	thaw.c		thawing, the verdict, the deadline
  *	step.c		transactions that are tried again
@@ -235,6 +235,14 @@ typedef struct PfStrategy
 	bool		kinds[4];		/* by PfKind */
 	bool		modes[2];		/* by PfMode */
 	bool		rejects;		/* blocked work gets an error, else it waits */
+
+	/*
+	 * It has no objects but doors: it stops sessions in whatever database they
+	 * are, so the target may be another one; action and in_flight are as the
+	 * freeze has them.  What "done" and "told" say takes the place of a number
+	 * of objects.
+	 */
+	bool		doors;
 	const char *done;			/* what engage does to objects: "changed" */
 	const char *intact;			/* what the verdict says when nothing was seen */
 
@@ -272,6 +280,18 @@ typedef struct PfStrategy
 	void		(*settle) (int64 id);
 	void		(*settle_at_commit) (int64 id);
 
+	/* What else the NOTICE of a freeze says, or NULL; in a transaction. */
+	char	   *(*told) (PfFreeze *freeze);
+
+	/*
+	 * Whether somebody has let the target go on already, without having come to
+	 * write down the thaw, which then is the scheduler's.  NULL: can't be.
+	 */
+	bool		(*gone_on) (PfFreeze *freeze);
+
+	/* Takes note of a new action that is committed.  NULL: can't change it. */
+	void		(*alter) (int64 id, PfGateAction action);
+
 	/* Takes note of a new deadline that is committed, 0: none.  NULL: needs none. */
 	void		(*deadline) (int64 id, TimestampTz at);
 
@@ -287,6 +307,13 @@ typedef struct PfStrategy
 	 * number of objects looked at.
 	 */
 	char	   *(*broken) (PfFreeze *freeze, int64 *checked);
+
+	/*
+	 * What the evidence of a verdict begins with; NULL: the number of objects.
+	 * *lsn is the end of the WAL, or is set to where it was when the target went
+	 * on.
+	 */
+	char	   *(*evidence) (PfFreeze *freeze, int64 checked, XLogRecPtr *lsn);
 
 	/* Lines for the leak list and the list of who else is stopped. */
 	List	   *(*leaks) (const PfTarget *target);
@@ -317,6 +344,10 @@ extern const char *pf_kind_name(PfKind kind);
 extern PfKind pf_kind_parse(const char *text);
 extern const char *pf_mode_name(PfMode mode);
 extern PfMode pf_mode_parse(const char *text);
+extern const char *pf_action_name(PfGateAction action);
+extern PfGateAction pf_action_parse(const char *text);
+extern const char *pf_in_flight_name(PfGateInFlight in_flight);
+extern PfGateInFlight pf_in_flight_parse(const char *text);
 extern Oid	pf_target_oid(const PfTarget *target, bool missing_ok);
 extern void pf_target_resolve(PfTarget *target);
 extern void pf_target_check_permission(const PfTarget *target);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * target.c
- *	  What can be frozen: from names to OIDs, and who may freeze it.
+ *	  What can be frozen: from names to OIDs, and who may freeze it; the words
+ *	  for that and for how.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +20,8 @@
 
 static const char *const kind_names[] = {"role", "schema", "database", "cluster"};
 static const char *const mode_names[] = {"write", "all"};
+static const char *const action_names[] = {"wait", "reject"};
+static const char *const in_flight_names[] = {"hold", "drain"};
 
 const char *
 pf_kind_name(PfKind kind)
@@ -56,6 +59,44 @@ pf_mode_parse(const char *text)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("\"%s\" is no mode", text),
 			 errhint("Modes are write (reads go on) and all (nothing goes on).")));
+}
+
+const char *
+pf_action_name(PfGateAction action)
+{
+	return action_names[action];
+}
+
+/* Raises 22023 where the text is no action. */
+PfGateAction
+pf_action_parse(const char *text)
+{
+	for (int i = 0; i < (int) lengthof(action_names); i++)
+		if (strcmp(text, action_names[i]) == 0)
+			return (PfGateAction) i;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument \"%s\": %s", "action", quote_literal_cstr(text)),
+			 errhint("Actions are wait and reject.")));
+}
+
+const char *
+pf_in_flight_name(PfGateInFlight in_flight)
+{
+	return in_flight_names[in_flight];
+}
+
+/* Raises 22023 where the text is not what can become of work in flight. */
+PfGateInFlight
+pf_in_flight_parse(const char *text)
+{
+	for (int i = 0; i < (int) lengthof(in_flight_names); i++)
+		if (strcmp(text, in_flight_names[i]) == 0)
+			return (PfGateInFlight) i;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument \"%s\": %s", "in_flight", quote_literal_cstr(text)),
+			 errhint("What is in flight can be held (hold) or let finish (drain).")));
 }
 
 /* "role gitlab", for people. */

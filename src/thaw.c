@@ -44,13 +44,15 @@ step_thawing(PfFreeze *freeze, void *arg)
 /*
  * The verdict: true only if nothing came back and nothing leaked; false if
  * something was seen; NULL if it could have been and was not seen.  Returns
- * 't', 'f' or 'n'.
+ * 't', 'f' or 'n'.  *lsn is the end of the WAL, or becomes what it was when the
+ * target went on.
  */
 static char
-verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
+verdict(PfFreeze *freeze, XLogRecPtr *lsn, char **lost_reason, char **evidence)
 {
 	int64		checked = 0;
 	char	   *broken;
+	char	   *looked_at;
 	StringInfoData leaks;
 	ListCell   *cell;
 
@@ -74,8 +76,10 @@ verdict(PfFreeze *freeze, XLogRecPtr lsn, char **lost_reason, char **evidence)
 		if (strstr(freeze->leaks, psprintf("%s: ", leak->code)) == NULL)
 			appendStringInfo(&leaks, "%s%s: %s", leaks.len ? "\n" : "", leak->code, leak->text);
 	}
-	*evidence = psprintf("%s of the target looked at, from %X/%X to %X/%X: %s; leaks: %s",
-						 pf_objects(checked), LSN_FORMAT_ARGS(freeze->frozen_lsn), LSN_FORMAT_ARGS(lsn),
+	looked_at = freeze->strategy->evidence ? freeze->strategy->evidence(freeze, checked, lsn) :
+		psprintf("%s of the target looked at", pf_objects(checked));
+	*evidence = psprintf("%s, from %X/%X to %X/%X: %s; leaks: %s",
+						 looked_at, LSN_FORMAT_ARGS(freeze->frozen_lsn), LSN_FORMAT_ARGS(*lsn),
 						 *lost_reason ? *lost_reason : freeze->strategy->intact,
 						 leaks.len ? pf_one_line(leaks.data) : "none");
 	return *lost_reason ? 'f' : leaks.len ? 'n' : 't';
@@ -120,7 +124,7 @@ step_thawed(PfFreeze *freeze, void *arg)
 
 	journal_lock_changes();
 	freeze->gap = journal_read(freeze->id)->gap;
-	held = verdict(freeze, lsn, &lost_reason, &evidence);
+	held = verdict(freeze, &lsn, &lost_reason, &evidence);
 	freeze->strategy->release(freeze, &restore);
 	PF_INJECTION_POINT("pg-freeze-restored");
 	CommandCounterIncrement();

@@ -49,6 +49,8 @@
 #include "compat.h"
 #include "drain.h"
 #include "executor/spi.h"
+#include "gates.h"
+#include "guc.h"
 #include "journal.h"
 #include "leak.h"
 #include "miscadmin.h"
@@ -58,12 +60,22 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 #include "utils/wait_event.h"
 
 #define FIRST_PAUSE		10		/* ms */
 #define LONGEST_PAUSE	200		/* ms */
 #define SUPERVISE_EVERY	20		/* ms between looks at a strategy that drains by itself */
 #define DESCRIBED		5		/* blockers in full */
+
+/* SQL: whether a membership lets the member use the role's rights, by itself or by SET ROLE. */
+#ifdef PF_MEMBERSHIP_OPTIONS
+#define PF_SQL_INHERITS(m) m ".inherit_option"
+#define PF_SQL_SETS(m) m ".set_option"
+#else
+#define PF_SQL_INHERITS(m) "true"
+#define PF_SQL_SETS(m) "true"
+#endif
 
 /*
  * $1 target, $2 its kind, $3 mode is "all", $4 freeze or 0, $5 relations when
@@ -187,6 +199,88 @@ static const char blockers_sql[] =
 "		OR EXISTS (SELECT FROM held v WHERE v.pid = h.pid AND v.virtualtransaction = ANY ($6)))\n"
 "ORDER BY h.since, h.pid";
 
+/*
+ * The same for pf_drain_in_flight().  $1 target, $2 its kind, $3 mode is "all",
+ * $4 freeze or 0, $5 virtual transaction ids that may block, or NULL, $6 roles
+ * that are exempt, $7 processes that wait at a door: their statement has its
+ * locks already, but is not inside.
+ *
+ * "belongs": is the target, or is a member of it; superusers are members of
+ * what they have been made members of.  The relations of other databases can't
+ * be looked up here: there, a lock on a temporary one counts too.  VACUUM
+ * against wraparound is never waited for.
+ */
+static const char in_flight_sql[] =
+"WITH RECURSIVE belongs (role, inherits, sets) AS (\n"
+"		SELECT $1::oid, true, true WHERE $2 = 'role'\n"
+"	UNION\n"
+"		SELECT m.member, b.inherits AND " PF_SQL_INHERITS("m") ", b.sets AND " PF_SQL_SETS("m") "\n"
+"		FROM belongs b JOIN pg_auth_members m ON m.roleid = b.role\n"
+"		WHERE b.inherits AND " PF_SQL_INHERITS("m") " OR b.sets AND " PF_SQL_SETS("m") "),\n"
+"\n"
+"session AS MATERIALIZED (\n"
+"	SELECT s.pid, s.usesysid AS roleid, s.datid, s.application_name, s.client_addr, s.state,\n"
+"		s.xact_start, s.query, s.backend_start, s.backend_type,\n"
+"		s.backend_xid IS NOT NULL AS has_xid,\n"
+"		s.backend_type = 'autovacuum worker' OR s.state IN ('active', 'fastpath function call') AS active\n"
+"	FROM pg_stat_activity s\n"
+"	WHERE s.datid IS NOT NULL AND s.backend_type NOT IN ('parallel worker', 'walsender')\n"
+"		AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
+"		AND NOT (s.backend_type = 'autovacuum worker' AND s.query LIKE '%(to prevent wraparound)%')\n"
+"		AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
+"		AND (s.backend_xid IS NOT NULL OR s.pid <> ALL ($7))\n"
+"		AND coalesce(s.usename::text, '') <> ALL ($6)),\n"
+"\n"
+"held AS MATERIALIZED (\n"
+"	SELECT l.pid, l.virtualtransaction, l.locktype, l.mode, l.database, l.relation\n"
+"	FROM pg_locks l\n"
+"	WHERE (SELECT count(*) FROM session) >= 0 AND l.granted AND l.pid IS NOT NULL\n"
+"		AND (l.locktype = 'virtualxid'\n"
+"			OR l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'SIReadLock')\n"
+"				AND l.relation NOT IN ('pg_largeobject'::regclass, 'pg_largeobject_loid_pn_index'::regclass))),\n"
+"\n"
+"prepared AS MATERIALIZED (\n"
+"	SELECT p.gid, p.prepared, p.ownerid, p.dbid\n"
+"	FROM pg_prepared_xact() p\n"
+"	WHERE (SELECT count(*) FROM held) >= 0\n"
+"		AND pg_get_userbyid(p.ownerid)::text <> ALL ($6)),\n"
+"\n"
+"holder AS (\n"
+"	SELECT h.*, coalesce(r.rolsuper, false) AS super,\n"
+"		coalesce(r.rolname, h.roleid::text, h.backend_type) AS role_name\n"
+"	FROM (SELECT pid, NULL::text AS gid, roleid, datid, application_name, client_addr, state,\n"
+"				xact_start AS since, query, backend_start, backend_type, has_xid, active\n"
+"			FROM session\n"
+"		UNION ALL\n"
+"			SELECT NULL, gid, ownerid, dbid, NULL, NULL, 'prepared', prepared, NULL, NULL, NULL, true, false\n"
+"			FROM prepared) h\n"
+"	LEFT JOIN pg_roles r ON r.oid = h.roleid),\n"
+"\n"
+"writing AS (\n"
+"	SELECT DISTINCT ON (h.pid) h.pid, h.mode,\n"
+"		coalesce(c.oid::regclass::text, format('relation %s of another database', h.relation)) AS relation\n"
+"	FROM held h LEFT JOIN pg_class c ON c.oid = h.relation\n"
+"		AND (h.database = 0 OR h.database = (SELECT oid FROM pg_database WHERE datname = current_database()))\n"
+"	WHERE h.locktype = 'relation' AND c.relpersistence IS DISTINCT FROM 't'\n"
+"	ORDER BY h.pid, h.relation < 16384, c.relkind IN ('i', 'I', 't'), h.relation)\n"
+"\n"
+"SELECT h.pid, h.gid, h.role_name, h.application_name, host(h.client_addr), h.state, h.query,\n"
+"	concat_ws(', ',\n"
+"		CASE WHEN h.gid IS NOT NULL THEN 'prepared'\n"
+"			WHEN h.has_xid THEN 'in a transaction that has written'\n"
+"			WHEN w.mode IS NULL THEN 'in a statement' END,\n"
+"		'holds ' || w.mode || ' on ' || w.relation),\n"
+"	h.gid IS NULL AND h.roleid IS NOT NULL AND (NOT h.super OR $2 = 'role' AND h.roleid = $1),\n"
+"	h.since, h.backend_start\n"
+"FROM holder h LEFT JOIN writing w ON w.pid = h.pid\n"
+"WHERE CASE $2 WHEN 'role' THEN h.roleid IN (SELECT role FROM belongs)\n"
+"		WHEN 'database' THEN h.datid = $1 AND NOT ($3 AND h.super)\n"
+"		ELSE NOT ($3 AND h.super) END\n"
+"	AND (h.has_xid OR w.mode IS NOT NULL OR $3 AND h.active)\n"
+"	AND ($5 IS NULL OR h.pid IS NULL\n"
+"		OR EXISTS (SELECT FROM held v WHERE v.pid = h.pid AND v.locktype = 'virtualxid' AND v.virtualtransaction = ANY ($5)))\n"
+"ORDER BY h.since, h.pid";
+
 /* The rungs of the ladder, as freeze_journal_session has them. */
 typedef enum Rung
 {
@@ -286,6 +380,84 @@ find_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations, Arr
 	return pf_drain_query(blockers_sql, 6, types, values, nulls);
 }
 
+/* The names of a setting that is a list of roles, as text[]. */
+static ArrayType *
+role_names(const char *list)
+{
+	List	   *names = NIL;
+	Datum	   *values;
+	int			n = 0;
+	ListCell   *lc;
+
+	(void) SplitIdentifierString(pstrdup(list ? list : ""), ',', &names);
+	values = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	foreach(lc, names)
+		values[n++] = CStringGetTextDatum((char *) lfirst(lc));
+	return construct_array(values, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* The pids of those who wait at a door. */
+static ArrayType *
+door_waiters(void)
+{
+	int			count = pf_gates ? pf_gates->nbackends : 0;
+	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		PfGateBackend *backend = &pf_gates->backends[i].backend;
+		int			pid;
+
+		SpinLockAcquire(&backend->mutex);
+		pid = backend->pid;
+		SpinLockRelease(&backend->mutex);
+		if (pid != 0)
+			values[n++] = Int32GetDatum(pid);
+	}
+	return construct_array(values, n, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+}
+
+/* See drain.h. */
+List *
+pf_drain_in_flight(const PfTarget *target, int64 freeze_id, ArrayType *in_progress)
+{
+	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID};
+	Datum		values[7];
+	char		nulls[8] = "       ";
+
+	Assert(target->kind != PF_SCHEMA);
+	values[0] = ObjectIdGetDatum(target->oid);
+	values[1] = CStringGetTextDatum(pf_kind_name(target->kind));
+	values[2] = BoolGetDatum(target->mode == PF_ALL);
+	values[3] = Int64GetDatum(freeze_id);
+	values[4] = PointerGetDatum(in_progress);
+	nulls[4] = in_progress ? ' ' : 'n';
+	values[5] = PointerGetDatum(role_names(pf_guc_exempt_roles));
+	values[6] = PointerGetDatum(door_waiters());
+	return pf_drain_query(in_flight_sql, 7, types, values, nulls);
+}
+
+/* See drain.h. */
+ArrayType *
+pf_drain_in_progress(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	PfSpi		spi = pf_spi_begin();
+	Datum		value;
+	bool		isnull;
+	ArrayType  *result;
+
+	journal_execute("SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks "
+					"WHERE locktype = 'virtualxid' AND granted AND virtualtransaction = virtualxid",
+					0, NULL, NULL, NULL, false);
+	value = column(0, 1, &isnull);
+	MemoryContextSwitchTo(context);
+	result = DatumGetArrayTypePCopy(value);
+	pf_spi_end(spi);
+	return result;
+}
+
 List *
 pf_drain_blockers(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id, ArrayType *relations)
 {
@@ -351,20 +523,10 @@ end_transaction(Drain *drain)
 static void
 remember_transactions(Drain *drain)
 {
-	PfSpi		spi;
-	Datum		value;
-	bool		isnull;
-
 	begin_transaction(drain);
-	spi = pf_spi_begin();
-	journal_execute("SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks "
-					"WHERE locktype = 'virtualxid' AND granted AND virtualtransaction = virtualxid",
-					0, NULL, NULL, NULL, false);
-	value = column(0, 1, &isnull);
 	MemoryContextSwitchTo(drain->context);
-	drain->in_progress = DatumGetArrayTypePCopy(value);
+	drain->in_progress = pf_drain_in_progress();
 	MemoryContextSwitchTo(drain->round);
-	pf_spi_end(spi);
 	end_transaction(drain);
 }
 

@@ -37,6 +37,19 @@ extern List *pf_drain_blockers(const PfStrategy *strategy, const PfTarget *targe
 							   ArrayType *relations);
 
 /*
+ * Who of a target in whatever database, of kind role, database or cluster, is
+ * in flight, for a strategy with doors: has a transaction id or a writer's
+ * lock, or has prepared; in mode all also whoever runs a statement.  Not the
+ * session that freezes, nor those that are exempt.  "in_progress" is what
+ * pf_drain_in_progress() said when the door had been closed: who began later
+ * has not been let in.  NULL: everybody.  Needs a transaction; uses SPI.
+ */
+extern List *pf_drain_in_flight(const PfTarget *target, int64 freeze_id, ArrayType *in_progress);
+
+/* The virtual transaction ids of all transactions in progress, as text[].  Needs a transaction. */
+extern ArrayType *pf_drain_in_progress(void);
+
+/*
  * The blockers that a query finds: pid, gid, role, application, address, state,
  * query, what, signalable, since, backend_start.  In a transaction.
  */

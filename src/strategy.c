@@ -7,10 +7,14 @@
  */
 #include "postgres.h"
 
+#include "gates.h"
 #include "guc.h"
 #include "lock.h"
 #include "step.h"
 #include "utils/guc.h"
+
+/* until gates.c is there */
+PfGateShared *pf_gates __attribute__((weak)) = NULL;
 
 static const PfStrategy *const strategies[] = {&pf_revoke, &pf_lock};
 

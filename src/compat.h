@@ -14,6 +14,9 @@
 #error "pg_freeze needs PostgreSQL 15 or later"
 #endif
 
+/* needs a header that need not be installed; a Port looks the same without */
+#undef ENABLE_GSS
+
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "catalog/pg_authid.h"
@@ -92,6 +95,16 @@ pf_guc_source(const char *name)
 #if PG_VERSION_NUM < 170000
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
 #define MyProcNumber (MyProc->pgprocno)
+#endif
+
+/* 17: what kind of process this is, asked in one way; a time limit for transactions */
+#if PG_VERSION_NUM < 170000
+#include "postmaster/autovacuum.h"
+#define AmAutoVacuumWorkerProcess() IsAutoVacuumWorkerProcess()
+#define pf_disable_transaction_timeout() ((void) 0)
+#else
+#include "utils/timeout.h"
+#define pf_disable_transaction_timeout() disable_timeout(TRANSACTION_TIMEOUT, false)
 #endif
 
 /* 19: GRANTED BY */

@@ -9,8 +9,9 @@
 #define PF_BELONGS_H
 
 #include "gates.h"
+#include "miscadmin.h"
 
-/* By bits, numbers of gates. */
+/* Sets of gates, by the bits of their numbers. */
 typedef struct PfBelongs
 {
 	uint64		covered;		/* this session, or its transaction, belongs to the target */
@@ -23,8 +24,25 @@ typedef struct PfBelongs
  */
 extern PfBelongs pf_belongs(void);
 
+/* A gate, and the word of all, as they were when that was worked out. */
+extern const PfGate *pf_belongs_gate(int number);
+extern uint64 pf_belongs_word(void);
+
+/* The gates that stop what a role has prepared, whoever commits it here. */
+extern uint64 pf_belongs_to_role(Oid role);
+
+/* As whom this transaction was seen to act last. */
+extern Oid	pf_noted_user;
+extern void pf_belongs_note_another(void);
+
 /* Notes as whom the transaction acts, at each statement; no catalog access. */
-extern void pf_belongs_note_identity(void);
+static inline void
+pf_belongs_note_identity(void)
+{
+	if (unlikely(GetUserId() != pf_noted_user))
+		pf_belongs_note_another();
+}
+
 extern void pf_belongs_end_transaction(void);
 
 /* Forgets what was worked out: a setting that matters has changed. */

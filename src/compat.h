@@ -19,6 +19,7 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_default_acl.h"
 #include "storage/lock.h"
@@ -64,6 +65,41 @@ pf_role_writes_everything(Oid role)
 	return pf_role_acts_as(role, ROLE_PG_WRITE_ALL_DATA);
 }
 
+/* 16: a membership may be of no use but to grant it */
+static inline bool
+pf_membership_counts(Form_pg_auth_members membership)
+{
+#if PG_VERSION_NUM >= 160000
+	return membership->inherit_option || membership->set_option;
+#else
+	return true;
+#endif
+}
+
+/* 18: ExecutorRun() can be called again always */
+#if PG_VERSION_NUM >= 180000
+#define PF_EXECUTE_ONCE_PARAMETER
+#define PF_EXECUTE_ONCE
+#else
+#define PF_EXECUTE_ONCE_PARAMETER , bool execute_once
+#define PF_EXECUTE_ONCE , execute_once
+#endif
+
+/* 16: which permissions a plan asks for is a list of its own */
+#if PG_VERSION_NUM >= 160000
+#define PfPlanPermission RTEPermissionInfo
+#define pf_plan_permissions(plan) ((plan)->permInfos)
+#else
+#define PfPlanPermission RangeTblEntry
+#define pf_plan_permissions(plan) ((plan)->rtable)
+#endif
+
+/* 17: pg_logical_emit_message() can flush */
+#if PG_VERSION_NUM < 170000
+#define F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT
+#define F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA
+#endif
+
 /* 16: a setting is found by name */
 #if PG_VERSION_NUM >= 160000
 #define pf_guc_source(name) (find_option(name, false, true, 0)->source)
@@ -95,6 +131,9 @@ pf_guc_source(const char *name)
 #if PG_VERSION_NUM < 170000
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
 #define MyProcNumber (MyProc->pgprocno)
+#define pf_proc_number(proc) ((proc)->pgprocno)
+#else
+#define pf_proc_number(proc) GetNumberFromPGProc(proc)
 #endif
 
 /* 17: what kind of process this is, asked in one way; a time limit for transactions */

@@ -16,4 +16,8 @@ extern void pf_doors_install(void);
 /* In a process of pg_freeze itself: passes every door, uncounted. */
 extern void pf_doors_pass_always(void);
 
+/* About a gate, for DETAIL and HINT; also while somebody logs in. */
+extern char *pf_gate_detail(const PfGate *gate);
+extern char *pf_gate_hint(const PfGate *gate);
+
 #endif							/* PF_DOOR_H */

@@ -164,19 +164,21 @@ extern bool pf_gate_close(Oid home, int64 id, PfGatePhase phase);
  */
 extern bool pf_gate_open(Oid home, int64 id);
 
+/* The same, but only for a freeze that is known to be frozen: for a caller that has not read the journal. */
+extern bool pf_gate_open_frozen(Oid home, int64 id);
+
 /* Forgets a gate whose freeze is over, in table and file.  False: there is none. */
 extern bool pf_gate_remove(Oid home, int64 id);
 
 /* Notes what has changed of a live gate, in table and file. */
 extern bool pf_gate_set_action(Oid home, int64 id, PfGateAction action);
-extern bool pf_gate_set_frozen(Oid home, int64 id, TimestampTz frozen_at, TimestampTz thaw_at);
-extern bool pf_gate_set_deadline(Oid home, int64 id, TimestampTz thaw_at);
+extern bool pf_gate_set_times(Oid home, int64 id, TimestampTz frozen_at, TimestampTz thaw_at);	/* frozen_at 0: as it was */
 
 /* A copy of a gate; false: there is none. */
 extern bool pf_gate_read(Oid home, int64 id, PfGate *copy);
 
-/* Copies of all gates in use into gates[PF_GATES]; returns how many. */
-extern int	pf_gate_list(PfGate *gates);
+/* Copies all, those that are free too, into gates[PF_GATES]; returns the word that goes with them. */
+extern uint64 pf_gate_copy_all(PfGate *gates);
 
 /* For the start of the server, under no lock: what the state file says. */
 extern void pf_gates_load(const PfGateRecord *records, int count);
@@ -199,8 +201,7 @@ extern PfBarrier *pf_barrier_begin(void);
 /* Drops those that are through; returns how many are left. */
 extern int	pf_barrier_look(PfBarrier *barrier);
 
-/* ---- waiting at a door --------------------------------------------------- */
-
-extern void pf_gate_count(uint64 mask, PfGateCount count);
+/* Counts something at each of a set of gates, by their bits. */
+extern void pf_gate_count(uint64 gates, PfGateCount count);
 
 #endif							/* PF_GATES_H */

@@ -1,0 +1,817 @@
+/*-------------------------------------------------------------------------
+ *
+ * door.c
+ *	  The three doors of strategy "gate": statements, functions, commits.
+ *
+ * 1. Statements: ExecutorRun() and ProcessUtility().  A portal or cursor that
+ *    was there before comes by ExecutorRun() each time rows are fetched.
+ * 2. Functions that no rollback undoes, or that bypass the executor: the
+ *    object-access hook sees them when an expression is set up, and each call
+ *    through the fast path.  Code that is already running isn't seen.
+ * 3. Commits: the callback before commit and PREPARE TRANSACTION, and COMMIT
+ *    PREPARED.  This door makes the promise true, see gates.c for how.
+ *
+ * While nothing is frozen a statement costs one read of a word in shared
+ * memory and one comparison, a writing commit two reads and two writes more.
+ *
+ * Who waits keeps his locks and his snapshot, and can be interrupted: cancel,
+ * terminate, time-outs, a client that is gone, the postmaster's death.  An
+ * ERROR or FATAL while waiting aborts the transaction, whose end takes back
+ * what the backend shows in shared memory.  There is no wait with a lock of
+ * shared memory held, nor with the backend's own word odd.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "background.h"
+#include "belongs.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "commands/dbcommands.h"
+#include "door.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "guc.h"
+#include "journal.h"
+#include "libpq/libpq.h"
+#include "libpq/libpq-be.h"
+#include "miscadmin.h"
+#include "plans.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define LOOK_EVERY		1000	/* ms between looks whether the client is still there */
+#define OPEN_AFTER		10000	/* ms after a deadline that nobody has kept */
+
+static ExecutorRun_hook_type next_executor_run = NULL;
+static ProcessUtility_hook_type next_utility = NULL;
+static object_access_hook_type next_object_access = NULL;
+
+/* This process is one of pg_freeze. */
+static bool passes_always = false;
+
+/* What pg_freeze asks by SQL for its own purposes doesn't come to a door. */
+static bool asking = false;
+
+/* This transaction has a NOTIFY that will be written at its commit. */
+static bool has_notified = false;
+
+/* This backend's word is odd; the gates that this commit passes as exempt. */
+static bool is_committing = false;
+static uint64 passing = 0;
+
+/* A wait, which may go through several changes of the gates. */
+typedef struct PfWait
+{
+	PfDoor		door;
+	TimestampTz since;			/* 0: has not begun */
+	TimestampTz yield_at;
+	bool		noticed;
+} PfWait;
+
+static bool is_shown = false;	/* in shared memory, as waiting */
+
+static PfGateBackend *
+my_word(void)
+{
+	return &pf_gates->backends[MyProcNumber].backend;
+}
+
+static bool
+any_gate(void)
+{
+	return unlikely(PF_ANY_GATE(pg_atomic_read_u64(&pf_gates->word)));
+}
+
+/* Whether the doors are not for this process at all. */
+static bool
+is_out_of_it(void)
+{
+	return passes_always || asking || !IsPostmasterEnvironment || IsParallelWorker() ||
+		!OidIsValid(MyDatabaseId) || MyProc == NULL;
+}
+
+/* ---- refusing ----------------------------------------------------------- */
+
+static char *
+frozen_text(const PfGate *gate)
+{
+	return psprintf("%s is frozen", gate->record.cause == PF_CAUSE_FREEZE ? pf_target_text(&gate->record.target) : "the cluster");
+}
+
+/* See door.h. */
+char *
+pf_gate_detail(const PfGate *gate)
+{
+	const PfGateRecord *record = &gate->record;
+	StringInfoData text;
+	char	   *home;
+
+	if (record->cause == PF_CAUSE_DAMAGE)
+		return "The state file of pg_freeze is damaged; everything may be frozen.";
+	if (record->cause == PF_CAUSE_PROMOTION)
+		return "This server was promoted, and pg_freeze has not read yet what is frozen.";
+	initStringInfo(&text);
+	/* while somebody logs in there is no catalog to look at */
+	home = OidIsValid(MyDatabaseId) && IsTransactionState() ? get_database_name(record->home) : NULL;
+	appendStringInfo(&text, "Freeze " INT64_FORMAT, record->freeze_id);
+	if (home)
+		appendStringInfo(&text, " of database %s", home);
+	appendStringInfo(&text, ", made by %s", NameStr(record->owner_name));
+	if (record->frozen_at)
+		appendStringInfo(&text, ", in force since %s", timestamptz_to_str(record->frozen_at));
+	if (record->thaw_at)
+		appendStringInfo(&text, ", until %s.", timestamptz_to_str(record->thaw_at));
+	else
+		appendStringInfoString(&text, ", no deadline.");
+	if (record->reason[0])
+		appendStringInfo(&text, " Reason: %s.", record->reason);
+	return text.data;
+}
+
+/* See door.h. */
+char *
+pf_gate_hint(const PfGate *gate)
+{
+	if (gate->record.cause == PF_CAUSE_DAMAGE)
+		return "A superuser runs SELECT * FROM thaw_cluster(force => true), or creates the file pg_freeze.open in the data directory and reloads.";
+	if (gate->record.cause == PF_CAUSE_PROMOTION)
+		return "Try again in a moment.";
+	return psprintf("Try again after the thaw. Whoever may thaw it runs SELECT * FROM thaw(" INT64_FORMAT ");", gate->record.freeze_id);
+}
+
+static void
+refuse(int number)
+{
+	const PfGate *gate = pf_belongs_gate(number);
+
+	pf_gate_count(UINT64CONST(1) << number, PF_COUNT_REFUSED);
+	if (gate->record.target.mode == PF_ALL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("%s, nothing of it goes on", frozen_text(gate)),
+				 errdetail("%s", pf_gate_detail(gate)),
+				 errhint("%s", pf_gate_hint(gate))));
+	ereport(ERROR,
+			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+			 errmsg("%s, its sessions are read-only", frozen_text(gate)),
+			 errdetail("%s", pf_gate_detail(gate)),
+			 errhint("%s", pf_gate_hint(gate))));
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
+static void
+show(const PfWait *wait, uint64 gates)
+{
+	PfGateBackend *me = my_word();
+
+	SpinLockAcquire(&me->mutex);
+	me->pid = MyProcPid;
+	me->door = wait->door;
+	me->gates = gates;
+	me->since = wait->since;
+	SpinLockRelease(&me->mutex);
+	is_shown = true;
+}
+
+static void
+show_no_more(void)
+{
+	PfGateBackend *me = my_word();
+
+	if (!is_shown)
+		return;
+	SpinLockAcquire(&me->mutex);
+	me->pid = 0;
+	me->door = PF_NO_DOOR;
+	me->gates = 0;
+	SpinLockRelease(&me->mutex);
+	is_shown = false;
+}
+
+/* Whether a process may go on although the gate is closed, as far as can be seen from here. */
+static bool
+is_not_stopped(PGPROC *proc, int pid, int number)
+{
+	const PfGateRecord *record = &pf_belongs_gate(number)->record;
+	PfGateBackend *word = &pf_gates->backends[pf_proc_number(proc)].backend;
+	bool		exempt;
+	char	   *name;
+
+	SpinLockAcquire(&word->mutex);
+	exempt = word->exempt_pid == pid && (word->exempt_from & (UINT64CONST(1) << number)) != 0;
+	SpinLockRelease(&word->mutex);
+	if (exempt)
+		return true;
+	if (record->target.kind == PF_DATABASE && proc->databaseId != record->target.oid)
+		return true;
+	if (!OidIsValid(proc->roleId))
+		return false;
+	if (record->target.kind == PF_ROLE && !pf_role_belongs(proc->roleId, record->target.oid))
+		return true;
+	name = GetUserNameFromId(proc->roleId, true);
+	return name && pf_role_is_exempt(name);
+}
+
+/* The process that waits since long for a lock of this one, and isn't stopped by the gate; 0: none. */
+static int
+in_the_way_of(int number, int patience)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_freeze yield", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	LockData   *locks = GetLockStatusData();
+	int			found = 0;
+	TimestampTz long_ago = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -(int64) patience);
+
+	for (int i = 0; i < locks->nelements && found == 0; i++)
+	{
+		LockInstanceData *waiting = &locks->locks[i];
+		PGPROC	   *proc;
+		ArrayType  *blockers;
+
+		if (waiting->waitLockMode == NoLock || waiting->waitStart == 0 || waiting->waitStart > long_ago)
+			continue;
+		proc = BackendPidGetProc(waiting->pid);
+		if (proc == NULL || !is_not_stopped(proc, waiting->pid, number))
+			continue;
+		blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(waiting->pid)));
+		for (int j = 0; j < ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers)); j++)
+			if (((int32 *) ARR_DATA_PTR(blockers))[j] == MyProcPid)
+				found = waiting->pid;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return found;
+}
+
+static bool
+is_due(TimestampTz since, int64 ms)
+{
+	return GetCurrentTimestamp() >= TimestampTzPlusMilliseconds(since, ms);
+}
+
+/* The time-outs of the session, which the server has not armed at every door. */
+static void
+check_session_timeouts(const PfWait *wait)
+{
+	if (StatementTimeout > 0 && wait->door == PF_DOOR_COMMIT &&
+		is_due(GetCurrentStatementStartTimestamp(), StatementTimeout))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling statement due to statement timeout")));
+	if (LockTimeout > 0 && is_due(wait->since, LockTimeout))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("canceling statement due to lock timeout")));
+}
+
+/* What may end or lengthen the wait for one gate. */
+static void
+check_gate(PfWait *wait, int number)
+{
+	const PfGate *gate = pf_belongs_gate(number);
+	const PfGateRecord *record = &gate->record;
+	int			pid;
+
+	if (record->max_wait > 0 && is_due(wait->since, record->max_wait))
+	{
+		pf_gate_count(UINT64CONST(1) << number, PF_COUNT_REFUSED);
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("%s, and this has waited for %g s", frozen_text(gate), record->max_wait / 1000.0),
+				 errdetail("%s", pf_gate_detail(gate)),
+				 errhint("%s", pf_gate_hint(gate))));
+	}
+	if (record->notice_after >= 0 && !wait->noticed && is_due(wait->since, record->notice_after))
+	{
+		wait->noticed = true;
+		ereport(NOTICE,
+				(errmsg("waiting, because %s", frozen_text(gate)),
+				 errdetail("%s", pf_gate_detail(gate))));
+		if (whereToSendOutput == DestRemote)
+			pq_flush();
+	}
+	if (record->yield_after >= 0 && is_due(wait->yield_at, 0))
+	{
+		wait->yield_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(record->yield_after, LOOK_EVERY));
+		pid = in_the_way_of(number, record->yield_after);
+		if (pid != 0)
+		{
+			pf_gate_count(UINT64CONST(1) << number, PF_COUNT_REFUSED);
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("%s, and this transaction is in the way of a session that is not", frozen_text(gate)),
+					 errdetail("Process %d waits for a lock of it. %s", pid, pf_gate_detail(gate)),
+					 errhint("%s", pf_gate_hint(gate))));
+		}
+	}
+	if (record->thaw_at && is_due(record->thaw_at, OPEN_AFTER) && pf_gate_open(record->home, record->freeze_id))
+		ereport(LOG,
+				(errmsg("pg_freeze: freeze " INT64_FORMAT " should have been thawed at %s, so this process opened its gate",
+						record->freeze_id, timestamptz_to_str(record->thaw_at)),
+				 errhint("Its scheduler could not. Is max_worker_processes (now %d) large enough?", max_worker_processes)));
+}
+
+/* ms until the next of the times that matter has come. */
+static long
+until_next(const PfWait *wait, uint64 gates)
+{
+	long		ms = LOOK_EVERY;
+
+	for (int i = 0; i < PF_GATES; i++)
+	{
+		const PfGateRecord *record = &pf_belongs_gate(i)->record;
+		int64		waited = (GetCurrentTimestamp() - wait->since) / 1000;
+
+		if ((gates & (UINT64CONST(1) << i)) == 0)
+			continue;
+		if (record->max_wait > 0)
+			ms = Min(ms, record->max_wait - waited + 1);
+		if (record->notice_after >= 0 && !wait->noticed)
+			ms = Min(ms, record->notice_after - waited + 1);
+	}
+	if (StatementTimeout > 0 && wait->door == PF_DOOR_COMMIT)
+		ms = Min(ms, StatementTimeout - (GetCurrentTimestamp() - GetCurrentStatementStartTimestamp()) / 1000 + 1);
+	if (LockTimeout > 0)
+		ms = Min(ms, LockTimeout - (GetCurrentTimestamp() - wait->since) / 1000 + 1);
+	return Max(ms, 1);
+}
+
+/* Waits until something about the gates has changed. */
+static void
+wait_for_change(PfWait *wait, uint64 gates, uint64 word)
+{
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PgFreezeGate");
+	if (wait->since == 0)
+	{
+		wait->since = wait->yield_at = GetCurrentTimestamp();
+		pf_gate_count(gates, PF_COUNT_WAITED);
+	}
+	show(wait, gates);
+	ConditionVariablePrepareToSleep(&pf_gates->changed);
+	while (pg_atomic_read_u64(&pf_gates->word) == word)
+	{
+		check_session_timeouts(wait);
+		for (int i = 0; i < PF_GATES; i++)
+			if (gates & (UINT64CONST(1) << i))
+				check_gate(wait, i);
+		if (ConditionVariableTimedSleep(&pf_gates->changed, until_next(wait, gates), wait_event) &&
+			MyProcPort && whereToSendOutput == DestRemote && !pq_check_connection())
+		{
+			ClientConnectionLost = true;
+			InterruptPending = true;
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* One gate of a set refuses instead of letting wait: its number, else -1. */
+static int
+refusing(uint64 gates)
+{
+	for (int i = 0; i < PF_GATES; i++)
+		if ((gates & (UINT64CONST(1) << i)) && pf_belongs_gate(i)->record.action == PF_GATE_REJECT)
+			return i;
+	return -1;
+}
+
+/* Which of the gates stop something of this session that writes or doesn't. */
+static uint64
+stopping(bool writes, uint64 gates)
+{
+	bool		in_flight = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	uint64		stop = 0;
+
+	for (int i = 0; i < PF_GATES; i++)
+	{
+		const PfGate *gate = pf_belongs_gate(i);
+
+		if ((gates & (UINT64CONST(1) << i)) == 0)
+			continue;
+		if ((writes || gate->record.target.mode == PF_ALL) && !(in_flight && gate->phase == PF_GATE_DRAINING))
+			stop |= UINT64CONST(1) << i;
+	}
+	return stop;
+}
+
+/* Comes to the door of statements or functions, and passes it or doesn't. */
+static void
+pass_door(PfDoor door, bool writes)
+{
+	PfWait		wait = {.door = door};
+
+	for (;;)
+	{
+		PfBelongs	belongs = pf_belongs();
+		uint64		gates = stopping(writes, belongs.stopped);
+
+		if (gates == 0)
+			break;
+		if (refusing(gates) >= 0)
+			refuse(refusing(gates));
+		wait_for_change(&wait, gates, pf_belongs_word());
+	}
+	show_no_more();
+}
+
+/* ---- door 1: statements ------------------------------------------------- */
+
+static void
+come_to_statement_door(PlannedStmt *plan)
+{
+	bool		writes;
+
+	if (is_out_of_it() || pf_belongs().stopped == 0)
+		return;
+	writes = pf_plan_writes(plan);
+	if (stopping(writes, pf_belongs().stopped) != 0 && (writes || !pf_plan_only_asks_us(plan)))
+		pass_door(PF_DOOR_STATEMENT, writes);
+}
+
+static void
+executor_run(QueryDesc *query, ScanDirection direction, uint64 count PF_EXECUTE_ONCE_PARAMETER)
+{
+	pf_belongs_note_identity();
+	if (any_gate())
+		come_to_statement_door(query->plannedstmt);
+	if (next_executor_run)
+		next_executor_run(query, direction, count PF_EXECUTE_ONCE);
+	else
+		standard_ExecutorRun(query, direction, count PF_EXECUTE_ONCE);
+}
+
+/* Whether a COPY FROM goes into a temporary table. */
+static bool
+copies_into_temporary(const CopyStmt *copy)
+{
+	Oid			relation = copy->relation ? RangeVarGetRelid(copy->relation, NoLock, true) : InvalidOid;
+
+	return OidIsValid(relation) && get_rel_persistence(relation) == RELPERSISTENCE_TEMP;
+}
+
+/* What a utility statement does, by mode: nothing that matters, reads, writes. */
+typedef enum
+{
+	UTILITY_PASSES,				/* in mode "all" too */
+	UTILITY_READS,
+	UTILITY_WRITES
+} UtilityKind;
+
+static UtilityKind
+utility_kind(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_TransactionStmt:
+		case T_VariableSetStmt:
+		case T_VariableShowStmt:
+		case T_DeallocateStmt:
+		case T_ClosePortalStmt:
+		case T_DiscardStmt:
+		case T_UnlistenStmt:
+			return UTILITY_PASSES;
+
+			/* what these run comes to a door by itself */
+		case T_PlannedStmt:
+		case T_DeclareCursorStmt:
+		case T_FetchStmt:
+		case T_PrepareStmt:
+		case T_ExecuteStmt:
+		case T_ExplainStmt:
+		case T_CallStmt:
+		case T_DoStmt:
+
+		case T_ListenStmt:
+		case T_LoadStmt:
+		case T_ConstraintsSetStmt:
+		case T_CheckPointStmt:
+			return UTILITY_READS;
+		case T_LockStmt:
+			return ((LockStmt *) statement)->mode <= RowShareLock ? UTILITY_READS : UTILITY_WRITES;
+		case T_CopyStmt:
+			return !((CopyStmt *) statement)->is_from || copies_into_temporary((CopyStmt *) statement) ?
+				UTILITY_READS : UTILITY_WRITES;
+		default:
+			return UTILITY_WRITES;
+	}
+}
+
+static bool
+is_commit_prepared(Node *statement)
+{
+	return IsA(statement, TransactionStmt) && ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
+static void enter_commit(uint64 (*stopped_by) (void *arg), void *arg);
+static void leave_commit(void);
+
+/* The gates that stop COMMIT PREPARED of a transaction: this session's, and those of who prepared it. */
+static uint64
+stop_prepared(void *arg)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1];
+	Oid			owner = InvalidOid;
+	uint64		gates = stopping(true, pf_belongs().stopped);
+
+	values[0] = CStringGetTextDatum((char *) arg);
+	asking = true;
+	PG_TRY();
+	{
+		SPI_connect();
+		if (SPI_execute_with_args("SELECT ownerid FROM pg_catalog.pg_prepared_xact() WHERE gid OPERATOR(pg_catalog.=) $1",
+								  1, types, values, NULL, false, 1) == SPI_OK_SELECT && SPI_processed > 0)
+		{
+			bool		isnull;
+
+			owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		}
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		asking = false;
+	}
+	PG_END_TRY();
+	if (OidIsValid(owner))
+		gates |= stopping(true, pf_belongs_to_role(owner));
+	return gates;
+}
+
+static void
+utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtilityContext context,
+		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	Node	   *statement = plan->utilityStmt;
+	bool		commits_prepared = is_commit_prepared(statement);
+
+	pf_belongs_note_identity();
+	if (IsA(statement, NotifyStmt))
+		has_notified = true;
+	if (any_gate() && !is_out_of_it() && IsTransactionState() && !IsAbortedTransactionBlockState() &&
+		utility_kind(statement) != UTILITY_PASSES && pf_belongs().stopped != 0)
+		pass_door(PF_DOOR_STATEMENT, utility_kind(statement) == UTILITY_WRITES);
+	if (commits_prepared)
+		enter_commit(stop_prepared, ((TransactionStmt *) statement)->gid);
+	if (next_utility)
+		next_utility(plan, text, read_only_tree, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(plan, text, read_only_tree, context, params, environment, dest, completion);
+	if (commits_prepared)
+		leave_commit();
+}
+
+/* ---- door 2: functions -------------------------------------------------- */
+
+static bool
+is_irrevocable(Oid function)
+{
+	switch (function)
+	{
+		case F_NEXTVAL:
+		case F_SETVAL_REGCLASS_INT8:
+		case F_SETVAL_REGCLASS_INT8_BOOL:
+		case F_LO_CREAT:
+		case F_LO_CREATE:
+		case F_LO_FROM_BYTEA:
+		case F_LO_IMPORT_TEXT:
+		case F_LO_IMPORT_TEXT_OID:
+		case F_LO_PUT:
+		case F_LO_UNLINK:
+		case F_LO_TRUNCATE:
+		case F_LO_TRUNCATE64:
+		case F_LOWRITE:
+		case F_PG_NOTIFY:
+		case F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL:
+		case F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL:
+		case F_BRIN_SUMMARIZE_NEW_VALUES:
+		case F_BRIN_SUMMARIZE_RANGE:
+		case F_BRIN_DESUMMARIZE_RANGE:
+		case F_GIN_CLEAN_PENDING_LIST:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Whether a function is called without a query: by the protocol's fast path. */
+static bool
+is_fast_path(void)
+{
+	return ActivePortal == NULL && debug_query_string == NULL;
+}
+
+static void
+object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+{
+	if (access == OAT_FUNCTION_EXECUTE)
+	{
+		if (object == F_PG_NOTIFY)
+			has_notified = true;
+		if (any_gate() && !is_out_of_it() && (is_irrevocable(object) || is_fast_path()) && pf_belongs().stopped != 0)
+			pass_door(PF_DOOR_FUNCTION, is_irrevocable(object));
+	}
+	if (next_object_access)
+		next_object_access(access, class, object, sub, arg);
+}
+
+/* ---- door 3: commits ---------------------------------------------------- */
+
+/*
+ * Whether all that a transaction has written is its session's own temporary
+ * tables: nothing of it is in the WAL, and every relation that it has locked
+ * for writing is temporary.
+ */
+static bool
+wrote_only_temporary(void)
+{
+	LockData   *locks;
+
+	if (XactLastRecEnd != InvalidXLogRecPtr || has_notified)
+		return false;
+	locks = GetLockStatusData();
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		LockInstanceData *lock = &locks->locks[i];
+
+		if (lock->pid == MyProcPid && lock->locktag.locktag_type == LOCKTAG_RELATION &&
+			(lock->holdMask & ~(LOCKBIT_ON(AccessShareLock) | LOCKBIT_ON(RowShareLock))) != 0 &&
+			get_rel_persistence(lock->locktag.locktag_field2) != RELPERSISTENCE_TEMP)
+			return false;
+	}
+	return true;
+}
+
+/* The gates that stop the commit of this transaction. */
+static uint64
+stop_commit(void *arg)
+{
+	PfBelongs	belongs = pf_belongs();
+	uint64		gates = 0;
+
+	for (int i = 0; i < PF_GATES; i++)
+		if ((belongs.stopped & (UINT64CONST(1) << i)) && pf_belongs_gate(i)->phase == PF_GATE_CLOSED)
+			gates |= UINT64CONST(1) << i;
+	passing = belongs.covered & ~belongs.stopped;
+	if (gates != 0 && wrote_only_temporary())
+		gates = 0;
+	return gates;
+}
+
+/*
+ * Returns with this backend's word odd, once no gate stops the commit.
+ * "stopped_by" says which do; asked only while some gate is closed.
+ */
+static void
+enter_commit(uint64 (*stopped_by) (void *arg), void *arg)
+{
+	PfWait		wait = {.door = PF_DOOR_COMMIT};
+	PfGateBackend *me = my_word();
+
+	passing = 0;
+	for (;;)
+	{
+		uint64		word = pg_atomic_read_u64(&pf_gates->word);
+
+		if (PF_ANY_GATE(word) && !is_out_of_it())
+		{
+			uint64		gates = stopped_by(arg);
+
+			if (gates != 0)
+			{
+				if (refusing(gates) >= 0)
+					refuse(refusing(gates));
+				wait_for_change(&wait, gates, pf_belongs_word());
+				continue;
+			}
+		}
+		is_committing = true;
+		pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
+		pg_memory_barrier();
+		if (likely(pg_atomic_read_u64(&pf_gates->word) == word))
+			break;
+		leave_commit();
+	}
+	show_no_more();
+}
+
+static void
+leave_commit(void)
+{
+	PfGateBackend *me = my_word();
+
+	if (!is_committing)
+		return;
+	pg_write_barrier();
+	pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
+	is_committing = false;
+}
+
+/*
+ * A commit while the process exits, which drops its temporary tables.
+ * Interrupts are held off, so that a wait would hang terminate and shutdown:
+ * it passes, and is counted.
+ */
+static void
+count_leaving(void)
+{
+	static PfGate gates[PF_GATES];
+
+	if (!any_gate())
+		return;
+	(void) pf_gate_copy_all(gates);
+	for (int i = 0; i < PF_GATES; i++)
+	{
+		const PfTarget *target = &gates[i].record.target;
+
+		if (gates[i].phase == PF_GATE_CLOSED &&
+			(target->kind == PF_CLUSTER || (target->kind == PF_DATABASE && target->oid == MyDatabaseId) ||
+			 (target->kind == PF_ROLE && target->oid == GetSessionUserId())))
+			pf_gate_count(UINT64CONST(1) << i, PF_COUNT_EXIT_COMMITS);
+	}
+}
+
+static void
+before_commit(void)
+{
+	if (any_gate() && !is_out_of_it())
+		pf_background_before_commit();
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified)
+		return;
+	if (proc_exit_inprogress)
+		count_leaving();
+	else if (!passes_always)
+		enter_commit(stop_commit, NULL);
+}
+
+static void
+transaction_event(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			before_commit();
+			break;
+		case XACT_EVENT_COMMIT:
+			if (unlikely(passing != 0))
+				pf_gate_count(passing, PF_COUNT_EXEMPT_COMMITS);
+			/* FALLTHROUGH */
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			if (MyProc == NULL)
+				break;
+			passing = 0;
+			has_notified = false;
+			pf_belongs_end_transaction();
+			leave_commit();
+			show_no_more();
+			break;
+		default:
+			break;
+	}
+}
+
+/* ---- installing --------------------------------------------------------- */
+
+/* See door.h. */
+void
+pf_doors_install(void)
+{
+	next_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = utility;
+	next_object_access = object_access_hook;
+	object_access_hook = object_access;
+	RegisterXactCallback(transaction_event, NULL);
+}
+
+/* See door.h. */
+void
+pf_doors_pass_always(void)
+{
+	passes_always = true;
+}

@@ -17,6 +17,14 @@ OBJS = \
 	src/wanted.o \
 	src/waiters.o \
 	src/pass.o \
+	src/gate.o \
+	src/gates.o \
+	src/statefile.o \
+	src/door.o \
+	src/plans.o \
+	src/belongs.o \
+	src/background.o \
+	src/login.o \
 	src/objects.o \
 	src/membership.o \
 	src/changes.o \

@@ -18,6 +18,7 @@
 #include "compat.h"
 
 #include "belongs.h"
+#include "access/htup_details.h"
 #include "catalog/pg_auth_members.h"
 #include "guc.h"
 #include "miscadmin.h"

@@ -756,8 +756,8 @@ count_leaving(void)
 static void
 before_commit(void)
 {
-	if (any_gate() && !is_out_of_it())
-		pf_background_before_commit();
+	if (any_gate() && !is_out_of_it() && pf_background_stays_away())
+		return;
 	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified)
 		return;
 	if (proc_exit_inprogress)

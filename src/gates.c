@@ -34,6 +34,7 @@
 #include "miscadmin.h"
 #include "statefile.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
@@ -154,10 +155,10 @@ write_file(const PfGate *gate, const PfGateRecord *record)
 
 		if (other == gate)
 		{
-			if (record && record->cause == PF_CAUSE_FREEZE)
+			if (record && record->cause != PF_CAUSE_DAMAGE)
 				records[count++] = *record;
 		}
-		else if (other->phase != PF_GATE_FREE && other->record.cause == PF_CAUSE_FREEZE)
+		else if (other->phase != PF_GATE_FREE && other->record.cause != PF_CAUSE_DAMAGE)
 			records[count++] = other->record;
 	}
 	failure = pf_state_file_write(records, count);
@@ -266,7 +267,7 @@ open_gate(Oid home, int64 id, bool only_frozen)
 	record.opening = true;
 	record.opened_at = GetCurrentTimestamp();
 	record.opened_lsn = RecoveryInProgress() ? InvalidXLogRecPtr : pf_wal_end();
-	if (record.cause == PF_CAUSE_FREEZE)
+	if (record.cause != PF_CAUSE_DAMAGE)
 		failure = write_file(gate, &record);
 	LWLockAcquire(pf_gates->lock, LW_EXCLUSIVE);
 	/* nobody has committed in the meantime, so this is nearer to the truth */
@@ -294,6 +295,25 @@ bool
 pf_gate_open_frozen(Oid home, int64 id)
 {
 	return open_gate(home, id, true);
+}
+
+/* See gates.h. */
+void
+pf_gates_open_due(Oid home)
+{
+	for (int i = 0; pf_gates && i < PF_GATES; i++)
+	{
+		const PfGate *gate = &pf_gates->gates[i];
+		TimestampTz thaw_at;
+		int64		id;
+
+		LWLockAcquire(pf_gates->lock, LW_SHARED);
+		id = gate->phase == PF_GATE_CLOSED && gate->record.home == home ? gate->record.freeze_id : 0;
+		thaw_at = gate->record.thaw_at;
+		LWLockRelease(pf_gates->lock);
+		if (id != 0 && thaw_at != 0 && thaw_at <= GetCurrentTimestamp())
+			(void) pf_gate_open_frozen(home, id);
+	}
 }
 
 /* See gates.h. */
@@ -361,22 +381,18 @@ pf_gate_set_action(Oid home, int64 id, PfGateAction action)
 }
 
 static void
-change_times(PfGateRecord *record, void *arg)
+change_deadline(PfGateRecord *record, void *arg)
 {
-	TimestampTz *times = arg;
-
-	if (times[0])
-		record->frozen_at = times[0];
-	record->thaw_at = times[1];
+	if (record->frozen_at == 0)
+		record->frozen_at = GetCurrentTimestamp();
+	record->thaw_at = *(TimestampTz *) arg;
 }
 
 /* See gates.h. */
 bool
-pf_gate_set_times(Oid home, int64 id, TimestampTz frozen_at, TimestampTz thaw_at)
+pf_gate_set_deadline(Oid home, int64 id, TimestampTz thaw_at)
 {
-	TimestampTz times[2] = {frozen_at, thaw_at};
-
-	return edit(home, id, change_times, times);
+	return edit(home, id, change_deadline, &thaw_at);
 }
 
 /* See gates.h. */
@@ -435,7 +451,7 @@ pf_gate_count(uint64 gates, PfGateCount count)
 
 /* See gates.h. */
 PfBarrier *
-pf_barrier_begin(void)
+pf_barrier_begin(Oid database)
 {
 	PfBarrier  *barrier = palloc(offsetof(PfBarrier, backends) + pf_gates->nbackends * sizeof(barrier->backends[0]));
 
@@ -445,7 +461,9 @@ pf_barrier_begin(void)
 	{
 		uint64		commit = pg_atomic_read_u64(&pf_gates->backends[i].backend.commit);
 
-		if (commit & 1)
+		if ((commit & 1) == 0)
+			continue;
+		if (!OidIsValid(database) || ProcGlobal->allProcs[i].databaseId == database)
 		{
 			barrier->backends[barrier->count].number = i;
 			barrier->backends[barrier->count++].commit = commit;

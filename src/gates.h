@@ -167,12 +167,15 @@ extern bool pf_gate_open(Oid home, int64 id);
 /* The same, but only for a freeze that is known to be frozen: for a caller that has not read the journal. */
 extern bool pf_gate_open_frozen(Oid home, int64 id);
 
+/* Opens the gates of a database's freezes whose deadline has come. */
+extern void pf_gates_open_due(Oid home);
+
 /* Forgets a gate whose freeze is over, in table and file.  False: there is none. */
 extern bool pf_gate_remove(Oid home, int64 id);
 
 /* Notes what has changed of a live gate, in table and file. */
 extern bool pf_gate_set_action(Oid home, int64 id, PfGateAction action);
-extern bool pf_gate_set_times(Oid home, int64 id, TimestampTz frozen_at, TimestampTz thaw_at);	/* frozen_at 0: as it was */
+extern bool pf_gate_set_deadline(Oid home, int64 id, TimestampTz thaw_at);	/* the first one says that it is frozen */
 
 /* A copy of a gate; false: there is none. */
 extern bool pf_gate_read(Oid home, int64 id, PfGate *copy);
@@ -196,7 +199,8 @@ typedef struct PfBarrier
 	}			backends[FLEXIBLE_ARRAY_MEMBER];
 } PfBarrier;
 
-extern PfBarrier *pf_barrier_begin(void);
+/* Of one database, or of all. */
+extern PfBarrier *pf_barrier_begin(Oid database);
 
 /* Drops those that are through; returns how many are left. */
 extern int	pf_barrier_look(PfBarrier *barrier);

@@ -33,6 +33,7 @@
 #include "executor/spi.h"
 #include "guc.h"
 #include "holder.h"
+#include "gate.h"
 #include "journal.h"
 #include "miscadmin.h"
 #include "scheduler.h"
@@ -492,6 +493,7 @@ attend(const PfRequest *request)
 			next = at;
 	}
 	pf_holder_sweep();
+	pf_gate_sweep();
 	forget_history();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "door.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "pg_freeze.h"
@@ -21,5 +22,9 @@ _PG_init(void)
 {
 	pf_guc_define();
 	if (process_shared_preload_libraries_in_progress)
+	{
+		pf_gates_request();
+		pf_doors_install();
 		pf_scheduler_register_launcher();
+	}
 }

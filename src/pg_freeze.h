@@ -32,6 +32,14 @@
  *	call.c, worker.c	a request's two sides: caller and background worker
  *	scheduler.c	the sleeping worker: deadlines, recovery, reminders
  *	board.c		where the sleeping worker is found
+ *	gate.c		the strategy "gate"
+ *	gates.c		its gates in shared memory, and the barrier
+ *	statefile.c	its gates on disk
+ *	door.c		its doors: hooks of statements, functions and commits
+ *	plans.c		what the plan of a query does
+ *	belongs.c	which gates stop a session
+ *	background.c	autovacuum and logical replication at a gate
+ *	login.c		logins at a gate
  *	launcher.c	after a start of the server: a scheduler where one is needed
  *	guard.c		event trigger: the journal of a live freeze stays
  *
@@ -269,6 +277,12 @@ typedef struct PfStrategy
 	 */
 	List	   *(*blockers) (const PfTarget *target, int64 freeze_id);
 
+	/*
+	 * Lets the target go on before anything is written down; outside a
+	 * transaction.  NULL: release does.
+	 */
+	void		(*open) (int64 id);
+
 	/* Puts back what the journal says and deletes or marks those rows. */
 	void		(*release) (PfFreeze *freeze, PfRestore *result);
 
@@ -322,6 +336,7 @@ typedef struct PfStrategy
 
 extern const PfStrategy pf_revoke;
 extern const PfStrategy pf_lock;
+extern const PfStrategy pf_gate;
 
 /* A leak or a side effect: code is stable and documented, text is for people. */
 typedef struct PfNote

@@ -568,6 +568,8 @@ pf_scheduler_main(Datum main_arg)
 	pqsignal(SIGTERM, die);
 	if (ShutdownRequestPending)
 		proc_exit(1);
+	/* who connects may have to wait for somebody who waits for this */
+	pf_gates_open_due(extra.database);
 	BackgroundWorkerInitializeConnectionByOid(extra.database, InvalidOid,
 											  BGWORKER_BYPASS_ALLOWCONN);
 	pf_worker_settings();

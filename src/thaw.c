@@ -196,6 +196,8 @@ pf_check_in_hold(const PfFreeze *freeze)
 static void
 thaw_locked(PfFreeze *freeze, PfThaw *thaw)
 {
+	if (freeze->strategy->open)
+		freeze->strategy->open(freeze->id);
 	if (freeze->state != PF_THAWING)
 	{
 		pf_run_step(freeze, step_thawing, thaw, 0);

@@ -144,11 +144,12 @@ pf_role_is_exempt(const char *role_name)
 
 /* ---- the answer --------------------------------------------------------- */
 
-static bool
-has_pass(const PfGateRecord *record)
+/* See belongs.h. */
+bool
+pf_is_pass(const PfGateRecord *record, const char *pass)
 {
-	return pf_guc_pass && strlen(pf_guc_pass) == PF_PASS_LENGTH &&
-		timingsafe_bcmp(pf_guc_pass, record->pass, PF_PASS_LENGTH) == 0;
+	return pass && strlen(pass) == PF_PASS_LENGTH &&
+		timingsafe_bcmp(pass, record->pass, PF_PASS_LENGTH) == 0;
 }
 
 static bool
@@ -231,7 +232,7 @@ work_out(void)
 			!is_covered(&gate->record, session_user))
 			continue;
 		answer.covered |= bit;
-		if (!exempt && !has_pass(&gate->record) &&
+		if (!exempt && !pf_is_pass(&gate->record, pf_guc_pass) &&
 			!(superuser && gate->record.target.mode == PF_ALL && gate->record.target.kind != PF_ROLE))
 			answer.stopped |= bit;
 	}
@@ -286,7 +287,7 @@ pf_belongs_to_role(Oid role)
 
 		if ((gate->phase == PF_GATE_CLOSED || gate->phase == PF_GATE_DRAINING) &&
 			gate->record.cause == PF_CAUSE_FREEZE && gate->record.target.kind == PF_ROLE &&
-			!has_pass(&gate->record) && pf_role_belongs(role, gate->record.target.oid))
+			!pf_is_pass(&gate->record, pf_guc_pass) && pf_role_belongs(role, gate->record.target.oid))
 			gates |= UINT64CONST(1) << i;
 	}
 	return gates & ~(mine.covered & ~mine.stopped);

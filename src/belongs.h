@@ -56,6 +56,9 @@ extern void pf_belongs_forget(void);
  */
 extern bool pf_role_belongs(Oid role, Oid target);
 
+/* Whether somebody presents the pass of a gate; NULL: nothing. */
+extern bool pf_is_pass(const PfGateRecord *record, const char *pass);
+
 /* Whether a role is in pg_freeze.exempt_roles, by name. */
 extern bool pf_role_is_exempt(const char *role_name);
 

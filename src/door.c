@@ -42,6 +42,7 @@
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "plans.h"
+#include "step.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -100,18 +101,22 @@ any_gate(void)
 	return unlikely(PF_ANY_GATE(pg_atomic_read_u64(&pf_gates->word)));
 }
 
-/* Whether the doors are not for this process at all. */
+/*
+ * Whether the doors are not for this process at all.  Called while some gate
+ * is closed; what works in the background may wait or end here.
+ */
 static bool
 is_out_of_it(void)
 {
 	return passes_always || asking || !IsPostmasterEnvironment || IsParallelWorker() ||
-		!OidIsValid(MyDatabaseId) || MyProc == NULL;
+		!OidIsValid(MyDatabaseId) || pf_background_passes();
 }
 
 /* ---- refusing ----------------------------------------------------------- */
 
-static char *
-frozen_text(const PfGate *gate)
+/* See door.h. */
+char *
+pf_gate_frozen_text(const PfGate *gate)
 {
 	return psprintf("%s is frozen", gate->record.cause == PF_CAUSE_FREEZE ? pf_target_text(&gate->record.target) : "the cluster");
 }
@@ -166,12 +171,12 @@ refuse(int number)
 	if (gate->record.target.mode == PF_ALL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("%s, nothing of it goes on", frozen_text(gate)),
+				 errmsg("%s, nothing of it goes on", pf_gate_frozen_text(gate)),
 				 errdetail("%s", pf_gate_detail(gate)),
 				 errhint("%s", pf_gate_hint(gate))));
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-			 errmsg("%s, its sessions are read-only", frozen_text(gate)),
+			 errmsg("%s, its sessions are read-only", pf_gate_frozen_text(gate)),
 			 errdetail("%s", pf_gate_detail(gate)),
 			 errhint("%s", pf_gate_hint(gate))));
 }
@@ -245,17 +250,12 @@ in_the_way_of(int number, int patience)
 	{
 		LockInstanceData *waiting = &locks->locks[i];
 		PGPROC	   *proc;
-		ArrayType  *blockers;
 
 		if (waiting->waitLockMode == NoLock || waiting->waitStart == 0 || waiting->waitStart > long_ago)
 			continue;
 		proc = BackendPidGetProc(waiting->pid);
-		if (proc == NULL || !is_not_stopped(proc, waiting->pid, number))
-			continue;
-		blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(waiting->pid)));
-		for (int j = 0; j < ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers)); j++)
-			if (((int32 *) ARR_DATA_PTR(blockers))[j] == MyProcPid)
-				found = waiting->pid;
+		if (proc && is_not_stopped(proc, waiting->pid, number) && pf_waits_for(waiting->pid, MyProcPid))
+			found = waiting->pid;
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -266,6 +266,22 @@ static bool
 is_due(TimestampTz since, int64 ms)
 {
 	return GetCurrentTimestamp() >= TimestampTzPlusMilliseconds(since, ms);
+}
+
+/* See door.h. */
+bool
+pf_gate_open_overdue(const PfGate *gate)
+{
+	const PfGateRecord *record = &gate->record;
+
+	if (record->thaw_at == 0 || !is_due(record->thaw_at, OPEN_AFTER))
+		return false;
+	if (pf_gate_open_frozen(record->home, record->freeze_id))
+		ereport(LOG,
+				(errmsg("pg_freeze: freeze " INT64_FORMAT " should have been thawed at %s, so this process opened its gate",
+						record->freeze_id, timestamptz_to_str(record->thaw_at)),
+				 errhint("Its scheduler could not. Is max_worker_processes (now %d) large enough?", max_worker_processes)));
+	return true;
 }
 
 /* The time-outs of the session, which the server has not armed at every door. */
@@ -296,7 +312,7 @@ check_gate(PfWait *wait, int number)
 		pf_gate_count(UINT64CONST(1) << number, PF_COUNT_REFUSED);
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("%s, and this has waited for %g s", frozen_text(gate), record->max_wait / 1000.0),
+				 errmsg("%s, and this has waited for %g s", pf_gate_frozen_text(gate), record->max_wait / 1000.0),
 				 errdetail("%s", pf_gate_detail(gate)),
 				 errhint("%s", pf_gate_hint(gate))));
 	}
@@ -304,7 +320,7 @@ check_gate(PfWait *wait, int number)
 	{
 		wait->noticed = true;
 		ereport(NOTICE,
-				(errmsg("waiting, because %s", frozen_text(gate)),
+				(errmsg("waiting, because %s", pf_gate_frozen_text(gate)),
 				 errdetail("%s", pf_gate_detail(gate))));
 		if (whereToSendOutput == DestRemote)
 			pq_flush();
@@ -318,16 +334,12 @@ check_gate(PfWait *wait, int number)
 			pf_gate_count(UINT64CONST(1) << number, PF_COUNT_REFUSED);
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("%s, and this transaction is in the way of a session that is not", frozen_text(gate)),
+					 errmsg("%s, and this transaction is in the way of a session that is not", pf_gate_frozen_text(gate)),
 					 errdetail("Process %d waits for a lock of it. %s", pid, pf_gate_detail(gate)),
 					 errhint("%s", pf_gate_hint(gate))));
 		}
 	}
-	if (record->thaw_at && is_due(record->thaw_at, OPEN_AFTER) && pf_gate_open(record->home, record->freeze_id))
-		ereport(LOG,
-				(errmsg("pg_freeze: freeze " INT64_FORMAT " should have been thawed at %s, so this process opened its gate",
-						record->freeze_id, timestamptz_to_str(record->thaw_at)),
-				 errhint("Its scheduler could not. Is max_worker_processes (now %d) large enough?", max_worker_processes)));
+	(void) pf_gate_open_overdue(gate);
 }
 
 /* ms until the next of the times that matter has come. */
@@ -756,13 +768,13 @@ count_leaving(void)
 static void
 before_commit(void)
 {
-	if (any_gate() && !is_out_of_it() && pf_background_stays_away())
-		return;
-	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified)
+	bool		is_out = any_gate() && !proc_exit_inprogress && is_out_of_it();
+
+	if (is_out || (!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified))
 		return;
 	if (proc_exit_inprogress)
 		count_leaving();
-	else if (!passes_always)
+	else
 		enter_commit(stop_commit, NULL);
 }
 

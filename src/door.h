@@ -16,6 +16,12 @@ extern void pf_doors_install(void);
 /* In a process of pg_freeze itself: passes every door, uncounted. */
 extern void pf_doors_pass_always(void);
 
+/* For whoever is stopped: opens a gate whose deadline passed some time ago.  True: it is open now. */
+extern bool pf_gate_open_overdue(const PfGate *gate);
+
+/* "role shop is frozen" */
+extern char *pf_gate_frozen_text(const PfGate *gate);
+
 /* About a gate, for DETAIL and HINT; also while somebody logs in. */
 extern char *pf_gate_detail(const PfGate *gate);
 extern char *pf_gate_hint(const PfGate *gate);

@@ -20,6 +20,7 @@
  */
 #include "compat.h"
 
+#include "access/xact.h"
 #include "background.h"
 #include "catalog/pg_type.h"
 #include "door.h"
@@ -28,6 +29,7 @@
 #include "gates.h"
 #include "guc.h"
 #include "journal.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "step.h"
 #include "storage/lmgr.h"
@@ -157,7 +159,7 @@ gate_blockers(const PfTarget *target, int64 id)
 	List	   *blockers = NIL;
 
 	if (is_made && gate.phase == PF_GATE_DRAINING)
-		blockers = pf_drain_in_flight(target, id);
+		blockers = pf_drain_in_flight(target, id, NULL);
 	for (int i = 0; is_made && i < pf_gates->nbackends; i++)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
@@ -262,7 +264,7 @@ anybody_in_flight(PfFreeze *freeze)
 	bool		found;
 
 	pf_begin();
-	found = pf_drain_in_flight(&freeze->target, freeze->id) != NIL;
+	found = pf_drain_in_flight(&freeze->target, freeze->id, NULL) != NIL;
 	CommitTransactionCommand();
 	return found;
 }

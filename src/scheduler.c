@@ -68,6 +68,7 @@
 #include "utils/wait_event.h"
 
 #include "board.h"
+#include "gates.h"
 #include "journal.h"
 #include "scheduler.h"
 #include "worker.h"

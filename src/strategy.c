@@ -13,10 +13,7 @@
 #include "step.h"
 #include "utils/guc.h"
 
-/* until gates.c is there */
-PfGateShared *pf_gates __attribute__((weak)) = NULL;
-
-static const PfStrategy *const strategies[] = {&pf_revoke, &pf_lock};
+static const PfStrategy *const strategies[] = {&pf_revoke, &pf_lock, &pf_gate};
 
 /* Named in the contract, with what each will be able to freeze. */
 static const struct

@@ -43,6 +43,7 @@
 #include "scheduler.h"
 #include "segment.h"
 #include "step.h"
+#include "door.h"
 #include "worker.h"
 
 /* This side's ends of what is shared. */
@@ -414,4 +415,5 @@ pf_worker_settings(void)
 		if (GetConfigOption(settings[i][0], true, false) != NULL)
 			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	}
+	pf_doors_pass_always();
 }

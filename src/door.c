@@ -545,7 +545,7 @@ stop_prepared(void *arg)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1];
-	Oid			owner = InvalidOid;
+	volatile Oid owner = InvalidOid;
 	uint64		gates = stopping(true, pf_belongs().stopped);
 
 	values[0] = CStringGetTextDatum((char *) arg);

@@ -409,9 +409,10 @@ next_time(const PfFreeze *freeze)
 		case PF_LOST:
 			{
 				TimestampTz at = freeze->thaw_at ? freeze->thaw_at : remind_at(freeze);
+				TimestampTz now = GetCurrentTimestamp();
 
 				/* due: somebody works on it, or a thaw could not even begin */
-				return Max(at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+				return at > now ? at : TimestampTzPlusMilliseconds(now, 1000);
 			}
 		case PF_ENGAGING:
 		case PF_DRAINING:

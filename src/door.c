@@ -134,8 +134,7 @@ pf_gate_detail(const PfGate *gate)
 	if (record->cause == PF_CAUSE_PROMOTION)
 		return "This server was promoted, and pg_freeze has not read yet what is frozen.";
 	initStringInfo(&text);
-	/* while somebody logs in there is no catalog to look at */
-	home = OidIsValid(MyDatabaseId) && IsTransactionState() ? get_database_name(record->home) : NULL;
+	home = IsTransactionState() ? get_database_name(record->home) : NULL;
 	appendStringInfo(&text, "Freeze " INT64_FORMAT, record->freeze_id);
 	if (home)
 		appendStringInfo(&text, " of database %s", home);

@@ -146,6 +146,11 @@ pf_guc_source(const char *name)
 #define pf_disable_transaction_timeout() disable_timeout(TRANSACTION_TIMEOUT, false)
 #endif
 
+/* 16: one function for all kinds of objects; here for databases only */
+#if PG_VERSION_NUM < 160000
+#define object_ownercheck(classid, objid, role) pg_database_ownercheck(objid, role)
+#endif
+
 /* 19: GRANTED BY */
 #if PG_VERSION_NUM >= 190000
 #define pf_select_best_grantor(grant, privileges, acl, owner, by, options) \

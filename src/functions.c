@@ -19,13 +19,17 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "board.h"
 #include "drain.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "gates.h"
 #include "guc.h"
 #include "holder.h"
 #include "journal.h"
 #include "miscadmin.h"
+#include "scheduler.h"
+#include "storage/ipc.h"
 #include "thaw.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -44,6 +48,7 @@ PG_FUNCTION_INFO_V1(stop_role);
 PG_FUNCTION_INFO_V1(freeze_check);
 PG_FUNCTION_INFO_V1(freeze_extend);
 PG_FUNCTION_INFO_V1(freeze_alter);
+PG_FUNCTION_INFO_V1(freeze_pass);
 PG_FUNCTION_INFO_V1(thaw);
 PG_FUNCTION_INFO_V1(thaw_label);
 PG_FUNCTION_INFO_V1(thaw_role);
@@ -377,13 +382,6 @@ stop_role(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-Datum
-freeze_alter(PG_FUNCTION_ARGS)
-{
-	not_built("freeze_alter", "It is for strategies that make work wait; strategy revoke rejects it.");
-	PG_RETURN_NULL();
-}
-
 /* ---- dry run ---------------------------------------------------------- */
 
 typedef struct CheckSink
@@ -462,7 +460,7 @@ freeze_check(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	check_row(rsinfo, "strategy", strategy->name, NULL, request->why);
 	strategy->check(&request->target, check_emit, &sink);
-	if (sink.changes == 0)
+	if (sink.changes == 0 && !strategy->doors)
 		check_row(rsinfo, "refused", NULL, NULL, "there is nothing to freeze here, unless another live freeze holds it");
 	foreach(cell, pf_drain_blockers(strategy, &request->target, 0, oid_array(sink.relations)))
 	{
@@ -521,26 +519,62 @@ list_freezes(List *freezes)
 	return text.data;
 }
 
-/* Thaws the freezes (List of PfFreeze *) and fills the result set. */
-static Datum
-thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
+/*
+ * Gates are opened by the calling backend, before anything that could keep it
+ * waiting.  What remains must then be done whatever becomes of the caller.
+ */
+static bool
+gate_is_open(int64 id)
 {
-	RowSink		sink = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
-	PfReply		reply = {.row = verdict_row,.notice = caller_notice,.arg = &sink};
-	Size		size = offsetof(PfRequest, ids) + sizeof(int64) * list_length(freezes);
-	PfRequest  *request = palloc0(size);
-	bool		elsewhere;
+	PfGate		gate;
+
+	return pf_gate_read(MyDatabaseId, id, &gate) && gate.phase == PF_GATE_OPEN;
+}
+
+static bool
+open_gates(List *freezes)
+{
+	bool		opened = false;
 	ListCell   *cell;
 
-	InitMaterializedSRF(fcinfo, 0);
-	sink.meta = TupleDescGetAttInMetadata(sink.rsinfo->setDesc);
-	request->action = PF_THAW;
-	request->database = MyDatabaseId;
-	request->caller = this_caller();
+	/* else the thaw is going to be refused */
+	if (pf_gates == NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return false;
 	foreach(cell, freezes)
-		request->ids[request->nids++] = ((PfFreeze *) lfirst(cell))->id;
-	if (request->nids == 0)
-		return (Datum) 0;
+	{
+		int64		id = ((PfFreeze *) lfirst(cell))->id;
+
+		(void) pf_gate_open(MyDatabaseId, id);
+		opened |= gate_is_open(id);
+	}
+	return opened;
+}
+
+/* The same before the journal is read; the table of gates knows whose it is. */
+static bool
+open_early(int64 id)
+{
+	PfGate		gate;
+
+	if (pf_gates == NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
+		!pf_gate_read(MyDatabaseId, id, &gate) || gate.phase != PF_GATE_CLOSED || gate.record.frozen_at == 0 ||
+		(gate.record.owner != GetUserId() && !superuser()))
+		return false;
+	return pf_gate_open(MyDatabaseId, id);
+}
+
+/* In an error or at exit: somebody else writes down what was begun. */
+static void
+leave_thaw(int code, Datum board)
+{
+	pf_scheduler_leave_to(DatumGetUInt32(board));
+}
+
+static void
+run_thaw(PfRequest *request, Size size, RowSink *sink, bool require_held)
+{
+	PfReply		reply = {.row = verdict_row,.notice = caller_notice,.arg = sink};
+	bool		elsewhere;
 
 	elsewhere = pf_worker_call(request, size, &reply, true);
 	if (!elsewhere)
@@ -556,16 +590,50 @@ thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
 				 errhint("Raise max_worker_processes; a restart is needed.")));
 		pf_thaw_here(request, &reply);
 	}
-	if (require_held && sink.not_held)
+	if (require_held && sink->not_held)
 		ereport(elsewhere ? ERROR : WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("freeze %s is thawed, but it is not certain that it held", sink.not_held),
-				 errdetail("%s", sink.not_held_why)));
+				 errmsg("freeze %s is thawed, but it is not certain that it held", sink->not_held),
+				 errdetail("%s", sink->not_held_why)));
+}
+
+/* Thaws the freezes (List of PfFreeze *) and fills the result set. */
+static Datum
+thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
+{
+	RowSink		sink = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	Size		size = offsetof(PfRequest, ids) + sizeof(int64) * list_length(freezes);
+	PfRequest  *request = palloc0(size);
+	dsm_handle	board;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	sink.meta = TupleDescGetAttInMetadata(sink.rsinfo->setDesc);
+	request->action = PF_THAW;
+	request->database = MyDatabaseId;
+	request->caller = this_caller();
+	foreach(cell, freezes)
+		request->ids[request->nids++] = ((PfFreeze *) lfirst(cell))->id;
+	if (request->nids == 0)
+		return (Datum) 0;
+
+	board = pf_board_read_row(PF_SCHEDULER_ROW, false);
+	request->opened = open_gates(freezes);
+	if (request->opened)
+	{
+		PG_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(board));
+		{
+			run_thaw(request, size, &sink, require_held);
+		}
+		PG_END_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(board));
+	}
+	else
+		run_thaw(request, size, &sink, require_held);
 	return (Datum) 0;
 }
 
-Datum
-thaw(PG_FUNCTION_ARGS)
+static Datum
+thaw_one(FunctionCallInfo fcinfo)
 {
 	PfFreeze   *freeze;
 
@@ -575,6 +643,22 @@ thaw(PG_FUNCTION_ARGS)
 	check_may_end(freeze);
 	pf_check_in_hold(freeze);
 	return thaw_list(fcinfo, list_make1(freeze), flag_argument(fcinfo, 1));
+}
+
+Datum
+thaw(PG_FUNCTION_ARGS)
+{
+	Datum		result;
+
+	if (PG_ARGISNULL(0) || !open_early(PG_GETARG_INT64(0)))
+		return thaw_one(fcinfo);
+
+	PG_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(DSM_HANDLE_INVALID));
+	{
+		result = thaw_one(fcinfo);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(DSM_HANDLE_INVALID));
+	return result;
 }
 
 static List *
@@ -732,6 +816,59 @@ freeze_extend(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(DirectFunctionCall3(timestamptz_in, CStringGetDatum(at),
 										ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+Datum
+freeze_alter(PG_FUNCTION_ARGS)
+{
+	Size		size = offsetof(PfRequest, ids) + sizeof(int64);
+	PfRequest  *request = palloc0(size);
+	PfReply		reply = {.row = value_row,.notice = caller_notice};
+	PfFreeze   *freeze;
+
+	check_server();
+	check_argument(fcinfo, 0, "id");
+	check_argument(fcinfo, 1, "action");
+	request->options.action = pf_action_parse(text_argument(fcinfo, 1));
+	freeze = journal_read_existing(PG_GETARG_INT64(0));
+	check_may_end(freeze);
+	pf_check_in_hold(freeze);
+	if (freeze->strategy->alter == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " cannot be altered", freeze->id),
+				 errdetail("Strategy %s can only %s.", freeze->strategy->name, freeze->strategy->rejects ? "reject" : "let wait")));
+	request->action = PF_ALTER;
+	request->database = MyDatabaseId;
+	request->caller = this_caller();
+	request->nids = 1;
+	request->ids[0] = freeze->id;
+	(void) pf_worker_call(request, size, &reply, false);
+	PG_RETURN_VOID();
+}
+
+Datum
+freeze_pass(PG_FUNCTION_ARGS)
+{
+	PfFreeze   *freeze;
+	PfGate		gate;
+
+	check_server();
+	check_argument(fcinfo, 0, "id");
+	freeze = journal_read_existing(PG_GETARG_INT64(0));
+	check_may_end(freeze);
+	pf_check_in_hold(freeze);
+	if (!freeze->strategy->doors)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " has no pass", freeze->id),
+				 errdetail("Nobody passes a freeze by strategy %s.", freeze->strategy->name)));
+	if (pf_gates == NULL || !pf_gate_read(MyDatabaseId, freeze->id, &gate))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " has no pass", freeze->id),
+				 errdetail("It has no gate any more, and stops nobody.")));
+	PG_RETURN_TEXT_P(cstring_to_text(gate.record.pass));
 }
 
 /* ---- looking ---------------------------------------------------------- */

@@ -420,12 +420,12 @@ gate_broken(PfFreeze *freeze, int64 *checked)
 }
 
 /* See PfStrategy.gone_on. */
-static bool
+static TimestampTz
 gate_gone_on(PfFreeze *freeze)
 {
 	PfGate		gate;
 
-	return pf_gates && pf_gate_read(MyDatabaseId, freeze->id, &gate) && gate.phase == PF_GATE_OPEN;
+	return pf_gates && pf_gate_read(MyDatabaseId, freeze->id, &gate) && gate.phase == PF_GATE_OPEN ? gate.record.opened_at : 0;
 }
 
 /* ---- the end -------------------------------------------------------------- */

@@ -45,6 +45,7 @@
 #include "utils/timestamp.h"
 
 #define UNDO_AGAIN 10000		/* ms until an undo that failed is tried again */
+#define LEFT_ALONE 3000			/* ms for who has begun a thaw to write it down */
 #define MAX_DRAINS 5			/* while somebody keeps creating objects */
 
 /* ---- freezing --------------------------------------------------------- */
@@ -359,6 +360,7 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ErrorData  *error = NULL;
+	TimestampTz gone_on = freeze->strategy->gone_on ? freeze->strategy->gone_on(freeze) : 0;
 	PfThaw		thaw = {.context = CurrentMemoryContext,.impatient = impatient};
 
 	switch (freeze->state)
@@ -375,8 +377,10 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 		case PF_LOST:
 			if (freeze->thaw_at != 0 && freeze->thaw_at <= now)
 				thaw.why = "thawed on schedule";
-			else if (freeze->strategy->gone_on && freeze->strategy->gone_on(freeze))
-				thaw.why = "thawed, and written down later";
+			else if (gone_on && now < TimestampTzPlusMilliseconds(gone_on, LEFT_ALONE))
+				*again = LEFT_ALONE;
+			else if (gone_on)
+				thaw.why = "thawed by somebody who could not write it down";
 			else if (pf_guc_on_restart == PF_RESTART_THAW && freeze->frozen_at < PgStartTime)
 				thaw.why = "thawed because pg_freeze.on_restart is thaw";
 			else
@@ -527,6 +531,10 @@ pf_life_run(const PfRequest *request, PfReply *reply)
 			break;
 		case PF_EXTEND:
 			pf_run_extend(request, reply);
+			next = attend(request);
+			break;
+		case PF_ALTER:
+			pf_run_alter(request, reply);
 			next = attend(request);
 			break;
 	}

@@ -298,10 +298,12 @@ typedef struct PfStrategy
 	char	   *(*told) (PfFreeze *freeze);
 
 	/*
-	 * Whether somebody has let the target go on already, without having come to
-	 * write down the thaw, which then is the scheduler's.  NULL: can't be.
+	 * Since when the target of a freeze in hold goes on, for somebody has begun
+	 * to thaw it, 0: it doesn't.  If he doesn't come to write it down, the
+	 * scheduler does.  Outside a transaction too.  NULL: it never goes on before
+	 * the journal says so.
 	 */
-	bool		(*gone_on) (PfFreeze *freeze);
+	TimestampTz (*gone_on) (PfFreeze *freeze);
 
 	/* Takes note of a new action that is committed.  NULL: can't change it. */
 	void		(*alter) (int64 id, PfGateAction action);

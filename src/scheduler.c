@@ -244,6 +244,14 @@ pf_scheduler_alarm(void)
 }
 
 /* See scheduler.h. */
+void
+pf_scheduler_leave_to(dsm_handle board)
+{
+	if (!pf_board_tell(board, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ALARM_AFTER)))
+		(void) pf_scheduler_register(MyDatabaseId, DSM_HANDLE_INVALID);
+}
+
+/* See scheduler.h. */
 dsm_handle
 pf_scheduler_board(void)
 {
@@ -325,7 +333,8 @@ keep_board(dsm_segment *segment, PfBoard *board)
  * Before each round of work: whether this process is the one to do it.  That
  * is so if the row has its board, or if it leads nowhere: then it gets the
  * board of this process, and a process that came without gets a board.  One
- * that came without where no freeze is live has nothing to do.
+ * that came without where no freeze is live has nothing to do; where another
+ * one is there it was started to make that one look.
  */
 static bool
 claim(void)
@@ -343,7 +352,7 @@ claim(void)
 	handle = pf_board_read_row(PF_SCHEDULER_ROW, true);
 	if (my_board && handle == my_handle)
 		mine = true;
-	else if (pf_board_tell(handle, PF_NEVER))
+	else if (pf_board_tell(handle, my_board ? PF_NEVER : GetCurrentTimestamp()))
 		mine = false;
 	else if (my_board == NULL && journal_ids("state NOT IN ('thawed', 'aborted')", 0, NULL, NULL) == NIL)
 	{

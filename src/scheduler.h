@@ -39,6 +39,14 @@ extern void pf_scheduler_look(void);
 extern void pf_scheduler_alarm(void);
 
 /*
+ * For a backend that goes away with a thaw half done, possibly inside a
+ * transaction: has the scheduler with that board look in a second, or, where
+ * it isn't found, starts one for this database that does, or tells the one that
+ * there is.
+ */
+extern void pf_scheduler_leave_to(dsm_handle board);
+
+/*
  * The board of the scheduler that this process is or has called last: what a
  * process that it starts needs in order to tell it something.
  */

@@ -10,8 +10,11 @@
 #include "gates.h"
 #include "guc.h"
 #include "lock.h"
+#include "miscadmin.h"
 #include "step.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 static const PfStrategy *const strategies[] = {&pf_revoke, &pf_lock, &pf_gate};
 
@@ -47,10 +50,49 @@ candidates(const PfTarget *target)
 
 	initStringInfo(&text);
 	for (int i = 0; i < (int) lengthof(contract); i++)
+	{
+		const PfStrategy *strategy = pf_strategy_named(contract[i].name);
+
 		if (contract[i].kinds[target->kind] && contract[i].modes[target->mode])
 			appendStringInfo(&text, "%s%s%s", text.len ? ", " : "", contract[i].name,
-							 pf_strategy_named(contract[i].name) ? "" : " (not built yet)");
+							 strategy == NULL ? " (not built yet)" :
+							 strategy->doors && pf_gates == NULL ? " (needs preloading)" : "");
+	}
 	return text.data;
+}
+
+/*
+ * What shared_preload_libraries must be set to: what it is now, and pg_freeze.
+ * ALTER SYSTEM wants a string for each library.
+ */
+static char *
+preload_with_pg_freeze(void)
+{
+	StringInfoData text;
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	(void) SplitDirectoriesString(pstrdup(GetConfigOption("shared_preload_libraries", false, false)), ',', &names);
+	foreach(cell, names)
+		appendStringInfo(&text, "%s, ", quote_literal_cstr((char *) lfirst(cell)));
+	appendStringInfoString(&text, quote_literal_cstr(PF_NAME));
+	return text.data;
+}
+
+/* Raises 55000 unless the doors of a strategy that has some are there. */
+static void
+check_preloaded(const char *strategy)
+{
+	if (pf_gates)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("strategy %s needs pg_freeze in shared_preload_libraries", strategy),
+			 superuser() ?
+			 errhint("Add it, for example: ALTER SYSTEM SET shared_preload_libraries = %s; and restart the server.",
+					 preload_with_pg_freeze()) :
+			 errhint("Ask a superuser to add it and to restart the server.")));
 }
 
 /* Why revoke is not the one to choose for a role, NULL if it is. */
@@ -89,10 +131,11 @@ objection_to_lock(const PfTarget *target)
 }
 
 /*
- * "auto": never stops anybody but the target.  For a role that is revoke
- * where it stops the role's ordinary writes and nobody else, else lock where
- * nobody else writes there.  For a schema or a database everybody is the
- * target, and lock leaves the catalogs alone.
+ * "auto": never stops anybody but the target.  That is gate where pg_freeze is
+ * preloaded.  Else, for a role, revoke where it stops the role's ordinary
+ * writes and nobody else, else lock where nobody else writes there.  For a
+ * schema or a database everybody is the target, and lock leaves the catalogs
+ * alone.
  */
 static const PfStrategy *
 choose_automatically(const PfTarget *target, char **why)
@@ -100,11 +143,13 @@ choose_automatically(const PfTarget *target, char **why)
 	char	   *revoke;
 	char	   *lock;
 
+	if (pf_gates && pf_gate.kinds[target->kind] && pf_gate.modes[target->mode])
+	{
+		*why = "auto: preloaded, stops nobody but the target";
+		return &pf_gate;
+	}
 	if (!pf_revoke.kinds[target->kind])
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("no strategy that freezes %s is built yet", pf_target_text(target)),
-				 errhint("Strategies that will: %s.", candidates(target))));
+		check_preloaded(pf_gate.name);
 	if (target->kind != PF_ROLE)
 	{
 		lock = pf_lock_obstacle(target);
@@ -131,7 +176,8 @@ choose_automatically(const PfTarget *target, char **why)
 /*
  * Resolves a strategy for a target.  "name" is the argument, NULL where the
  * setting decides.  *why says how it was chosen.  Raises 22023 for what is no
- * strategy or cannot freeze this target, 0A000 for what is not built yet.
+ * strategy or cannot freeze this target, 0A000 for what is not built yet, 55000
+ * for what needs preloading.
  */
 const PfStrategy *
 pf_strategy_choose(const char *name, const PfTarget *target, char **why)
@@ -158,6 +204,8 @@ pf_strategy_choose(const char *name, const PfTarget *target, char **why)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("strategy %s is not built yet", name),
 					 errhint("Strategies for this: %s.", candidates(target))));
+		if (pf_strategy_named(name)->doors)
+			check_preloaded(name);
 		return pf_strategy_named(name);
 	}
 	ereport(ERROR,

@@ -13,6 +13,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "pg_freeze.h"
 #include "utils/acl.h"
@@ -146,7 +147,8 @@ pf_target_resolve(PfTarget *target)
 /*
  * Raises 42501 unless the current user may freeze this: a superuser anything
  * (EXECUTE on the functions is the door for everybody else); others neither a
- * superuser nor what would freeze themselves.
+ * superuser nor what would freeze themselves, nor what is elsewhere and not
+ * theirs.
  */
 void
 pf_target_check_permission(const PfTarget *target)
@@ -175,6 +177,16 @@ pf_target_check_permission(const PfTarget *target)
 								   quote_identifier(NameStr(target->name))),
 						 errhint("Ask a superuser, or somebody who is not a member of that role.")));
 	}
+	if (target->kind == PF_CLUSTER)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser may freeze the cluster")));
+	if (target->kind == PF_DATABASE && target->oid != MyDatabaseId &&
+		!object_ownercheck(DatabaseRelationId, target->oid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser or its owner may freeze a database from another one"),
+				 errhint("Connect to database %s and run it there.", quote_identifier(NameStr(target->name)))));
 	if (target->kind != PF_ROLE && target->mode == PF_ALL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * thaw.c
- *	  Thawing, the verdict, and the deadline.
+ *	  Thawing, the verdict, and what can be changed of a live freeze.
  *
  * The steps of a thaw, each a transaction, with the freeze's work lock held:
  * state thawing; then one that looks whether the freeze was still in force,
@@ -268,7 +268,7 @@ void
 pf_run_thaw(const PfRequest *request, PfReply *reply)
 {
 	PfThaw		thaw = {
-		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.decide = true,.context = CurrentMemoryContext
+		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.decide = !request->opened,.context = CurrentMemoryContext
 	};
 	ErrorData  *first = NULL;
 
@@ -282,7 +282,7 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 		pf_unlock_freeze(request->ids[i]);
 		if (first == NULL)
 			first = error;
-		if (error && reply->cancelled(reply))
+		if (error && thaw.decide && reply->cancelled(reply))
 			break;
 	}
 	if (first)
@@ -312,7 +312,7 @@ pf_thaw_here(const PfRequest *request, PfReply *reply)
 	}
 }
 
-/* ---- deadlines -------------------------------------------------------- */
+/* ---- changes ---------------------------------------------------------- */
 
 static void
 step_extend(PfFreeze *freeze, void *arg)
@@ -331,24 +331,57 @@ step_extend(PfFreeze *freeze, void *arg)
 					NameStr(request->caller.role_name))));
 }
 
-void
-pf_run_extend(const PfRequest *request, PfReply *reply)
+static void
+step_alter(PfFreeze *freeze, void *arg)
+{
+	const PfRequest *request = arg;
+	const char *action = pf_action_name(request->options.action);
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(action);
+
+	freeze->action = request->options.action;
+	journal_set(freeze->id, "action = $2", 1, &type, &value, NULL);
+	ereport(LOG,
+			(errmsg("pg_freeze: freeze " INT64_FORMAT " now has action %s, by %s", freeze->id, action,
+					NameStr(request->caller.role_name))));
+}
+
+/* Changes the row of a freeze, whose work lock it takes and keeps. */
+static PfFreeze *
+change(const PfRequest *request, PfReply *reply, PfStepFunc step)
 {
 	PfFreeze   *freeze;
-	char	   *at;
 
 	pf_lock_freeze(request->ids[0]);
 	freeze = pf_read_freeze(request->ids[0]);
 	pf_check_in_hold(freeze);
-	if (freeze->state == PF_THAWING)
+	if (freeze->state == PF_THAWING || (freeze->strategy->gone_on && freeze->strategy->gone_on(freeze) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("freeze " INT64_FORMAT " is being thawed", freeze->id)));
 	if (!reply->decide(reply))
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("the deadline was not changed")));
-	pf_run_step(freeze, step_extend, unconstify(PfRequest *, request), PF_PATIENCE);
+				 errmsg("the freeze was not changed")));
+	pf_run_step(freeze, step, unconstify(PfRequest *, request), PF_PATIENCE);
+	return freeze;
+}
+
+void
+pf_run_alter(const PfRequest *request, PfReply *reply)
+{
+	PfFreeze   *freeze = change(request, reply, step_alter);
+
+	freeze->strategy->alter(freeze->id, freeze->action);
+	pf_unlock_freeze(freeze->id);
+}
+
+void
+pf_run_extend(const PfRequest *request, PfReply *reply)
+{
+	PfFreeze   *freeze = change(request, reply, step_extend);
+	char	   *at;
+
 	if (freeze->strategy->deadline)
 		freeze->strategy->deadline(freeze->id, freeze->thaw_at);
 	pf_unlock_freeze(freeze->id);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * thaw.h
- *	  Thawing, the verdict, and the deadline.
+ *	  Thawing, the verdict, and what can be changed of a live freeze.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +31,7 @@ extern ErrorData *pf_try_thaw(int64 id, PfThaw *thaw);
 /* The requests, in a worker. */
 extern void pf_run_thaw(const PfRequest *request, PfReply *reply);
 extern void pf_run_extend(const PfRequest *request, PfReply *reply);
+extern void pf_run_alter(const PfRequest *request, PfReply *reply);
 
 /*
  * Thaws in the caller's own transaction, where no worker can be had; takes

@@ -311,7 +311,12 @@ run_request(PfRequest *request, PfWorker *worker)
 
 	PG_TRY();
 	{
-		if (reply.cancelled(&reply))
+		if (request->opened)
+		{
+			(void) reply.decide(&reply);
+			pf_worker_ignore_cancel(true);
+		}
+		else if (reply.cancelled(&reply))
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("the request was cancelled before it began")));

@@ -15,7 +15,8 @@ typedef enum PfAction
 {
 	PF_FREEZE,
 	PF_THAW,
-	PF_EXTEND
+	PF_EXTEND,
+	PF_ALTER
 } PfAction;
 
 #define PF_LABEL_MAX	255		/* bytes */
@@ -35,9 +36,11 @@ typedef struct PfRequest
 	PfOptions	options;
 	char		label[PF_LABEL_MAX + 1];	/* "": none */
 	char		reason[PF_REASON_MAX + 1];	/* "": none */
-	/* extend */
+	/* thaw */
+	bool		opened;			/* the target goes on already: nothing is left to cancel */
+	/* extend; alter sets options.action */
 	int64		extend_by;		/* us from now, 0: remove the deadline */
-	/* thaw and extend */
+	/* thaw, extend and alter */
 	int			nids;
 	int64		ids[FLEXIBLE_ARRAY_MEMBER];
 } PfRequest;

@@ -42,6 +42,7 @@ static bool too_many = false;
 static struct
 {
 	bool		valid;
+	bool		has_gates;
 	uint64		word;
 	Oid			session_user;
 	Oid			current_user;
@@ -92,6 +93,13 @@ pf_belongs_end_transaction(void)
 	pf_noted_user = InvalidOid;
 	n_identities = 0;
 	too_many = false;
+}
+
+/* As whom the session acts now; within what the server does by itself, as before that. */
+static Oid
+acting_user(void)
+{
+	return server_acts() ? known.current_user : GetUserId();
 }
 
 /* ---- roles -------------------------------------------------------------- */
@@ -176,7 +184,7 @@ is_covered(const PfGateRecord *record, Oid session_user)
 			for (int i = 0; i < n_identities; i++)
 				if (pf_role_belongs(identities[i], record->target.oid))
 					return true;
-			return !server_acts() && pf_role_belongs(GetUserId(), record->target.oid);
+			return OidIsValid(known.current_user) && pf_role_belongs(known.current_user, record->target.oid);
 		case PF_SCHEMA:
 			break;
 	}
@@ -215,9 +223,11 @@ work_out(void)
 		watching = true;
 	}
 	known.valid = false;
-	known.word = pf_gate_copy_all(known.gates);
+	if (!known.has_gates || known.word != pg_atomic_read_u64(&pf_gates->word))
+		known.word = pf_gate_copy_all(known.gates);
+	known.has_gates = true;
 	known.session_user = session_user;
-	known.current_user = GetUserId();
+	known.current_user = acting_user();
 	known.n_identities = n_identities;
 	known.recovery = RecoveryInProgress();
 	name = GetUserNameFromId(session_user, true);
@@ -251,7 +261,7 @@ PfBelongs
 pf_belongs(void)
 {
 	if (!known.valid || known.word != pg_atomic_read_u64(&pf_gates->word) ||
-		known.session_user != GetSessionUserId() || known.current_user != GetUserId() ||
+		known.session_user != GetSessionUserId() || known.current_user != acting_user() ||
 		known.n_identities != n_identities || known.recovery != RecoveryInProgress())
 		work_out();
 	return known.answer;

@@ -408,11 +408,18 @@ refusing(uint64 gates)
 	return -1;
 }
 
+/* Whether this transaction was there when a gate began to drain, which is still doing so. */
+static bool
+may_finish(const PfGate *gate)
+{
+	return gate->phase == PF_GATE_DRAINING &&
+		(TransactionIdIsValid(GetTopTransactionIdIfAny()) || GetCurrentTransactionStartTimestamp() < gate->closed_at);
+}
+
 /* Which of the gates stop something of this session that writes or doesn't. */
 static uint64
 stopping(bool writes, uint64 gates)
 {
-	bool		in_flight = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	uint64		stop = 0;
 
 	for (int i = 0; i < PF_GATES; i++)
@@ -421,7 +428,7 @@ stopping(bool writes, uint64 gates)
 
 		if ((gates & (UINT64CONST(1) << i)) == 0)
 			continue;
-		if ((writes || gate->record.target.mode == PF_ALL) && !(in_flight && gate->phase == PF_GATE_DRAINING))
+		if ((writes || gate->record.target.mode == PF_ALL) && !may_finish(gate))
 			stop |= UINT64CONST(1) << i;
 	}
 	return stop;

@@ -47,6 +47,7 @@
 /* The freeze that this process is making. */
 static int64 making = 0;
 static PfBarrier *barrier = NULL;
+static ArrayType *in_progress = NULL;	/* when the gate began to drain */
 
 /* ---- who is in the way ---------------------------------------------------- */
 
@@ -130,6 +131,42 @@ find_catalog_locks(const PfTarget *target, Obstacles *obstacles)
 	}
 }
 
+/* Whether a session waits at a door with nothing written. */
+static bool
+waits_empty_handed(int pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	PfGateBackend *word = proc ? &pf_gates->backends[pf_proc_number(proc)].backend : NULL;
+	bool		waits;
+
+	if (word == NULL || TransactionIdIsValid(proc->xid))
+		return false;
+	SpinLockAcquire(&word->mutex);
+	waits = word->pid == pid;
+	SpinLockRelease(&word->mutex);
+	return waits;
+}
+
+/*
+ * Who is in flight while the gate drains.  Who waits at a door has locked what
+ * he wants to write to, when his statement was parsed.
+ */
+static List *
+in_flight(const PfTarget *target, int64 id)
+{
+	List	   *blockers = NIL;
+	ListCell   *cell;
+
+	foreach(cell, pf_drain_in_flight(target, id, id == making ? in_progress : NULL))
+	{
+		PfBlocker  *blocker = lfirst(cell);
+
+		if (blocker->pid == 0 || !waits_empty_handed(blocker->pid))
+			blockers = lappend(blockers, blocker);
+	}
+	return blockers;
+}
+
 /* $1 pids, $2 what they do, $3 the target's database or 0, $4 freeze or 0. */
 static const char blockers_sql[] =
 "SELECT s.pid, NULL::text, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
@@ -159,7 +196,7 @@ gate_blockers(const PfTarget *target, int64 id)
 	List	   *blockers = NIL;
 
 	if (is_made && gate.phase == PF_GATE_DRAINING)
-		blockers = pf_drain_in_flight(target, id, NULL);
+		blockers = in_flight(target, id);
 	for (int i = 0; is_made && i < pf_gates->nbackends; i++)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
@@ -264,9 +301,23 @@ anybody_in_flight(PfFreeze *freeze)
 	bool		found;
 
 	pf_begin();
-	found = pf_drain_in_flight(&freeze->target, freeze->id, NULL) != NIL;
+	found = in_flight(&freeze->target, freeze->id) != NIL;
 	CommitTransactionCommand();
 	return found;
+}
+
+static void
+note_in_progress(void)
+{
+	MemoryContext old;
+
+	pf_begin();
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	if (in_progress)
+		pfree(in_progress);
+	in_progress = pf_drain_in_progress();
+	MemoryContextSwitchTo(old);
+	CommitTransactionCommand();
 }
 
 static bool
@@ -293,8 +344,10 @@ gate_drained(PfFreeze *freeze)
 
 	if (making != freeze->id)
 	{
-		close_gate(freeze, drains ? PF_GATE_DRAINING : PF_GATE_CLOSED);
 		making = freeze->id;
+		close_gate(freeze, drains ? PF_GATE_DRAINING : PF_GATE_CLOSED);
+		if (drains)
+			note_in_progress();
 	}
 	if (barrier == NULL)
 	{

@@ -286,7 +286,12 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 			break;
 	}
 	if (first)
+	{
+		/* what is left to try again is the scheduler's, whoever has cancelled */
+		pf_worker_ignore_cancel(true);
+		pf_call_scheduler(GetCurrentTimestamp());
 		ReThrowError(first);
+	}
 }
 
 /* See thaw.h. */

@@ -123,5 +123,14 @@ $session->query_safe('ROLLBACK;');
 wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE id = $id");
 same_privileges(privileges($node), $before, 'the later try puts everything back');
 
+# The same where nothing else would wake anybody.
+$id = sql($node, q{SELECT freeze_role('app', strategy => 'revoke')});
+$session->query_safe('BEGIN; GRANT DELETE ON app.t3 TO reader;');
+($state, undef, $err) = try_sql($node, "SELECT * FROM thaw($id)");
+is($state, '55P03', 'thaw gives up') || diag($err);
+$session->query_safe('ROLLBACK;');
+wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE id = $id");
+same_privileges(privileges($node), $before, 'and is tried again, too, though the freeze has no deadline');
+
 $session->quit;
 done_testing();

@@ -188,7 +188,7 @@ CREATE FUNCTION freeze_cluster(
 	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT NULL,
 	attempts int DEFAULT 1, label text DEFAULT NULL, reason text DEFAULT NULL)
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION freeze_cluster IS 'hold the cluster still (quiesce); no strategy that can is built yet';
+COMMENT ON FUNCTION freeze_cluster IS 'hold the cluster still (quiesce); returns the id of the freeze once it is in force';
 
 CREATE FUNCTION stop_role(role name, reason text)
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -209,7 +209,11 @@ COMMENT ON FUNCTION freeze_extend IS 'set the deadline of a freeze to now plus t
 
 CREATE FUNCTION freeze_alter(id bigint, action text)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION freeze_alter IS 'make those who wait get an error instead; no strategy that makes anybody wait is built yet';
+COMMENT ON FUNCTION freeze_alter IS 'have work that meets a live freeze wait, or get an error: those who wait already, too';
+
+CREATE FUNCTION freeze_pass(id bigint)
+RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_pass IS 'what lets a session through a freeze: SET pg_freeze.pass to it';
 
 /* ---- thawing ---------------------------------------------------------- */
 
@@ -264,7 +268,7 @@ COMMENT ON FUNCTION thaw_all IS 'end every live freeze that the caller may end';
 
 REVOKE ALL ON FUNCTION
 	freeze_role, freeze_schema, freeze_database, freeze_cluster, stop_role,
-	freeze_check, freeze_extend, freeze_alter,
+	freeze_check, freeze_extend, freeze_alter, freeze_pass,
 	thaw, thaw_label, thaw_role, thaw_schema, thaw_database, thaw_cluster, thaw_all
 	FROM PUBLIC;
 
@@ -304,12 +308,19 @@ CREATE FUNCTION freeze_waiting(id bigint,
 	OUT pid int, OUT role name, OUT application text, OUT address text, OUT state text,
 	OUT since timestamptz, OUT query text, OUT object text, OUT mode text)
 RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
-COMMENT ON FUNCTION freeze_waiting IS 'sessions that wait for the locks of this freeze';
+COMMENT ON FUNCTION freeze_waiting IS 'sessions that wait for the locks of this freeze, or at its gate';
+
+CREATE FUNCTION freeze_gate(id bigint,
+	OUT phase text, OUT closed_at timestamptz, OUT waited bigint, OUT refused bigint, OUT exempt_commits bigint)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT ROWS 1;
+COMMENT ON FUNCTION freeze_gate IS 'the gate of this freeze in shared memory, and what happened there; no row if there is none';
 
 CREATE VIEW freeze_status AS
-	SELECT j.id, j.target_kind || ' ' || quote_ident(j.target_name) AS target, j.mode, j.strategy, j.state,
+	SELECT j.id, CASE j.target_kind WHEN 'cluster' THEN 'the cluster' ELSE j.target_kind || ' ' || quote_ident(j.target_name) END AS target,
+		j.mode, j.strategy,
+		CASE WHEN j.state IN ('frozen', 'lost') AND g.phase = 'open' THEN 'thawing' ELSE j.state END AS state,
 		CASE WHEN j.state IN ('frozen', 'lost') AND j.system_identifier = s.system_identifier
-			AND j.database_oid = d.oid THEN @extschema@.freeze_in_force(j.id) END AS in_force,
+			AND j.database_oid = d.oid AND g.phase IS DISTINCT FROM 'open' THEN @extschema@.freeze_in_force(j.id) END AS in_force,
 		coalesce(j.frozen_at, j.requested_at) AS since,
 		j.thaw_at, j.lost_at, j.retaken_at,
 		j.owner_name AS by, j.by_session_user AS session_user_name, j.reason, j.label,
@@ -317,7 +328,9 @@ CREATE VIEW freeze_status AS
 			THEN format('SELECT pg_cancel_backend(%s);', j.by_pid)
 			ELSE format('SELECT * FROM %s.thaw(%s);', '@extschema@', j.id) END AS to_thaw,
 		j.changed, j.cancelled, j.terminated,
+		j.action, j.in_flight,
 		(SELECT count(*)::int FROM @extschema@.freeze_waiting(j.id)) AS waiters,
+		g.refused, g.exempt_commits,
 		CASE WHEN j.strategy = 'lock' AND j.state IN ('draining', 'frozen', 'lost') AND j.system_identifier = s.system_identifier
 			AND j.database_oid = d.oid THEN @extschema@.freeze_holder_pid(j.id) END AS holder,
 		j.leaks, j.also_stops, j.why,
@@ -326,6 +339,7 @@ CREATE VIEW freeze_status AS
 		CASE WHEN j.system_identifier <> s.system_identifier OR j.database_oid <> d.oid
 			THEN 'made in another database and copied here; '
 				|| CASE j.strategy WHEN 'lock' THEN 'locks don''t come along' ELSE 'thaw puts back what came along' END
+			WHEN j.state = 'lost' AND j.strategy = 'gate' THEN 'its gate is gone and stops nobody'
 			WHEN j.state = 'lost' AND j.stays_lost THEN 'its locks were lost and are not taken again'
 			WHEN j.state = 'lost' AND j.retaken_at IS NULL THEN 'its locks were lost; to take them again is being tried'
 			WHEN j.state = 'lost' THEN 'its locks were lost and taken again; it did not hold in between'
@@ -333,16 +347,18 @@ CREATE VIEW freeze_status AS
 		j.by_application AS application,
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_address END AS address,
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_pid END AS pid
-	FROM @extschema@.freeze_journal j, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
+	FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d, @extschema@.freeze_journal j
+		LEFT JOIN LATERAL @extschema@.freeze_gate(j.id) g ON j.strategy = 'gate'
 	WHERE j.state NOT IN ('thawed', 'aborted') AND d.datname = current_database()
 	ORDER BY j.id;
 COMMENT ON VIEW freeze_status IS 'live freezes: what is frozen, by whom, until when, is it in force, and how to get out';
 
 CREATE VIEW freeze_history AS
-	SELECT j.id, j.target_kind || ' ' || quote_ident(j.target_name) AS target, j.mode, j.strategy, j.state,
+	SELECT j.id, CASE j.target_kind WHEN 'cluster' THEN 'the cluster' ELSE j.target_kind || ' ' || quote_ident(j.target_name) END AS target,
+		j.mode, j.strategy, j.state,
 		j.held, j.lost_reason, j.lost_at, j.retaken_at, j.evidence, j.requested_at, j.frozen_at, j.thawed_at, j.ended_at, j.end_reason,
 		j.owner_name AS by, j.by_session_user AS session_user_name, j.reason, j.label,
-		j.changed, j.restored, j.skipped, j.cancelled, j.terminated, j.leaks, j.also_stops, j.why,
+		j.action, j.in_flight, j.changed, j.restored, j.skipped, j.cancelled, j.terminated, j.leaks, j.also_stops, j.why,
 		j.frozen_lsn, j.thawed_lsn,
 		j.by_application AS application,
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_address END AS address,
@@ -411,6 +427,10 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 		FROM @extschema@.freeze_journal_change c JOIN catalog k ON k.classid = c.classid
 		WHERE c.freeze_id = freeze_undo.id AND c.outcome IS NULL),
 	statement (part, ord, text) AS (
+		SELECT -1, 0::oid, format('-- no SQL opens a gate: first create the file %s/pg_freeze.open and reload the server, which opens every gate of it',
+			current_setting('data_directory'))
+		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id AND j.strategy = 'gate'
+	UNION ALL
 		SELECT 0, 0::oid, 'BEGIN;'
 	UNION ALL
 		SELECT 1, objid, format('UPDATE pg_catalog.%s SET %s = %s WHERE %s = %s%s AND %s::text = %L;  -- %s %s',

@@ -59,6 +59,7 @@ PG_FUNCTION_INFO_V1(thaw_all);
 PG_FUNCTION_INFO_V1(freeze_in_force);
 PG_FUNCTION_INFO_V1(freeze_in_flight);
 PG_FUNCTION_INFO_V1(freeze_holder_pid);
+PG_FUNCTION_INFO_V1(freeze_gate);
 
 /* ---- arguments -------------------------------------------------------- */
 
@@ -557,10 +558,9 @@ open_early(int64 id)
 	PfGate		gate;
 
 	if (pf_gates == NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
-		!pf_gate_read(MyDatabaseId, id, &gate) || gate.phase != PF_GATE_CLOSED || gate.record.frozen_at == 0 ||
-		(gate.record.owner != GetUserId() && !superuser()))
+		!pf_gate_read(MyDatabaseId, id, &gate) || (gate.record.owner != GetUserId() && !superuser()))
 		return false;
-	return pf_gate_open(MyDatabaseId, id);
+	return pf_gate_open_frozen(MyDatabaseId, id);
 }
 
 /* In an error or at exit: somebody else writes down what was begun. */
@@ -891,6 +891,30 @@ freeze_holder_pid(PG_FUNCTION_ARGS)
 	if (hold.state != PF_HOLD_HOLDING)
 		PG_RETURN_NULL();
 	PG_RETURN_INT32(hold.pid);
+}
+
+/* What shared memory says of a freeze by strategy gate; no row where it has none. */
+Datum
+freeze_gate(PG_FUNCTION_ARGS)
+{
+	static const char *const phases[] = {"free", "reserved", "draining", "closed", "open"};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	PfGate		gate;
+	Datum		values[5];
+	bool		nulls[5] = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (pf_gates == NULL || !pf_gate_read(MyDatabaseId, PG_GETARG_INT64(0), &gate))
+		return (Datum) 0;
+	values[0] = CStringGetTextDatum(phases[gate.phase]);
+	values[1] = TimestampTzGetDatum(gate.closed_at);
+	nulls[1] = gate.closed_at == 0;
+	values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&gate.counts[PF_COUNT_WAITED]));
+	values[3] = Int64GetDatum((int64) (pg_atomic_read_u64(&gate.counts[PF_COUNT_REFUSED]) +
+									   pg_atomic_read_u64(&gate.counts[PF_COUNT_LOGINS])));
+	values[4] = Int64GetDatum((int64) pg_atomic_read_u64(&gate.counts[PF_COUNT_EXEMPT_COMMITS]));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
 }
 
 static Datum

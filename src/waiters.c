@@ -1,9 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * waiters.c
- *	  Who waits for a freeze by strategy "lock".
+ *	  Who waits for a freeze by strategy "lock" or "gate".
  *
- * Runs in a backend.  One process holds the locks of all such freezes of a
+ * Runs in a backend.  Who waits at a gate shows it in shared memory; it may be
+ * a session in any database.
+ *
+ * Lock: one process holds the locks of all such freezes of a
  * database: where there are several, a waiter belongs to those that want what
  * he waits for.  Whoever waits for a lock that this process has waits for the
  * freeze, also where somebody else is before him in the queue.  The lock
@@ -17,11 +20,14 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "gates.h"
 #include "holder.h"
 #include "journal.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "wanted.h"
 
@@ -52,6 +58,12 @@ static const char waiters_sql[] =
 " WHERE EXISTS (SELECT FROM lock h WHERE h.pid = $1 AND h.granted AND h.classid = l.classid AND h.objid = l.objid)"
 " ORDER BY l.waitstart, s.pid";
 
+/* The same for a gate.  $1 pids, $2 since when, $3 at which door. */
+static const char gate_waiters_sql[] =
+"SELECT s.pid, s.usename, s.application_name, host(s.client_addr), s.state, w.since, s.query, w.door, NULL::text"
+" FROM unnest($1, $2, $3) AS w (pid, since, door) JOIN pg_stat_activity s ON s.pid = w.pid"
+" ORDER BY w.since, s.pid";
+
 static bool
 is_listed(const PfWantedList *list, Oid classid, Oid objid)
 {
@@ -68,12 +80,84 @@ has_company(void)
 	return list_length(journal_ids("strategy = 'lock' AND state IN ('draining', 'frozen', 'lost')", 0, NULL, NULL)) > 1;
 }
 
-Datum
-freeze_waiting(PG_FUNCTION_ARGS)
+/* One row of the result, from row "row" of a query. */
+static void
+put_row(ReturnSetInfo *rsinfo, uint64 row, bool see_all)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	PfFreeze   *freeze = journal_read_existing(PG_GETARG_INT64(0));
-	bool		see_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+	Datum		values[W_COLUMNS];
+	bool		nulls[W_COLUMNS];
+
+	for (int column = 0; column < W_COLUMNS; column++)
+		values[column] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1, &nulls[column]);
+	nulls[W_ADDRESS] |= !see_all;
+	nulls[W_QUERY] |= !see_all;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* The gate of a freeze of this database, as its bit; 0: there is none. */
+static uint64
+gate_bit(int64 id)
+{
+	PfGate	   *gates = palloc(sizeof(PfGate) * PF_GATES);
+	uint64		bit = 0;
+
+	(void) pf_gate_copy_all(gates);
+	for (int i = 0; i < PF_GATES; i++)
+		if (gates[i].phase != PF_GATE_FREE && gates[i].record.cause == PF_CAUSE_FREEZE &&
+			gates[i].record.home == MyDatabaseId && gates[i].record.freeze_id == id)
+			bit = UINT64CONST(1) << i;
+	pfree(gates);
+	return bit;
+}
+
+static void
+wait_at_gate(int64 id, ReturnSetInfo *rsinfo, bool see_all)
+{
+	static const char *const doors[] = {NULL, "statement", "function", "commit"};
+	uint64		bit = gate_bit(id);
+	int			size = pf_gates->nbackends;
+	Datum	   *pids = palloc(sizeof(Datum) * size);
+	Datum	   *since = palloc(sizeof(Datum) * size);
+	Datum	   *at = palloc(sizeof(Datum) * size);
+	int			count = 0;
+	Oid			types[3] = {INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID};
+	Datum		values[3];
+	PfSpi		spi;
+
+	for (int i = 0; i < size; i++)
+	{
+		PfGateBackend *backend = &pf_gates->backends[i].backend;
+		PfDoor		door = PF_NO_DOOR;
+
+		SpinLockAcquire(&backend->mutex);
+		if (backend->pid != 0 && (backend->gates & bit) != 0)
+		{
+			pids[count] = Int32GetDatum(backend->pid);
+			since[count] = TimestampTzGetDatum(backend->since);
+			door = backend->door;
+		}
+		SpinLockRelease(&backend->mutex);
+		if (door != PF_NO_DOOR)
+			at[count++] = CStringGetTextDatum(doors[door]);
+	}
+	if (count == 0)
+		return;
+
+	values[0] = PointerGetDatum(construct_array(pids, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	values[1] = PointerGetDatum(construct_array(since, count, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[2] = PointerGetDatum(construct_array(at, count, TEXTOID, -1, false, TYPALIGN_INT));
+	/* else a transaction that polls sees sessions as they were */
+	pgstat_clear_backend_activity_snapshot();
+	spi = pf_spi_begin();
+	journal_execute(gate_waiters_sql, 3, types, values, NULL, true);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		put_row(rsinfo, i, see_all);
+	pf_spi_end(spi);
+}
+
+static void
+wait_for_locks(PfFreeze *freeze, ReturnSetInfo *rsinfo, bool see_all)
+{
 	PfWantedList *schemas = NULL;
 	PfWantedList *relations = NULL;
 	PfHold		hold;
@@ -81,12 +165,9 @@ freeze_waiting(PG_FUNCTION_ARGS)
 	Datum		value;
 	PfSpi		spi;
 
-	InitMaterializedSRF(fcinfo, 0);
-	if (freeze->strategy != &pf_lock || freeze->is_copy)
-		return (Datum) 0;
 	hold = pf_holder_look(freeze->id);
 	if (hold.pid == 0)
-		return (Datum) 0;
+		return;
 	if (has_company())
 	{
 		schemas = pf_wanted_schemas(&freeze->target);
@@ -98,19 +179,30 @@ freeze_waiting(PG_FUNCTION_ARGS)
 	journal_execute(waiters_sql, 1, &type, &value, NULL, true);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Datum		values[W_OBJID + 1];
-		bool		nulls[W_OBJID + 1];
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		isnull;
+		Oid			classid = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, W_CLASSID + 1, &isnull));
+		Oid			objid = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, W_OBJID + 1, &isnull));
 
-		for (int column = 0; column <= W_OBJID; column++)
-			values[column] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column + 1, &nulls[column]);
-		if (schemas &&
-			!is_listed(schemas, DatumGetObjectId(values[W_CLASSID]), DatumGetObjectId(values[W_OBJID])) &&
-			!is_listed(relations, DatumGetObjectId(values[W_CLASSID]), DatumGetObjectId(values[W_OBJID])))
-			continue;
-		nulls[W_ADDRESS] |= !see_all;
-		nulls[W_QUERY] |= !see_all;
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		if (schemas == NULL || is_listed(schemas, classid, objid) || is_listed(relations, classid, objid))
+			put_row(rsinfo, i, see_all);
 	}
 	pf_spi_end(spi);
+}
+
+Datum
+freeze_waiting(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	PfFreeze   *freeze = journal_read_existing(PG_GETARG_INT64(0));
+	bool		see_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (freeze->is_copy)
+		return (Datum) 0;
+	if (freeze->strategy == &pf_lock)
+		wait_for_locks(freeze, rsinfo, see_all);
+	else if (freeze->strategy->doors && pf_gates)
+		wait_at_gate(freeze->id, rsinfo, see_all);
 	return (Datum) 0;
 }

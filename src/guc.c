@@ -15,6 +15,7 @@
 
 #include <limits.h>
 
+#include "belongs.h"
 #include "compat.h"
 #include "guc.h"
 #include "pg_freeze.h"
@@ -124,6 +125,13 @@ check_exempt_roles(char **newval, void **extra, GucSource source)
 	return valid;
 }
 
+/* Who may pass a gate is worked out anew with the new value. */
+static void
+forget_who_belongs(const char *newval, void *extra)
+{
+	pf_belongs_forget();
+}
+
 static void
 define_settings(void)
 {
@@ -223,7 +231,7 @@ define_settings(void)
 							   "Roles whose sessions no freeze by strategy gate stops.",
 							   "A list of the names of session users, for example of an HA manager or of monitoring that writes.",
 							   &pf_guc_exempt_roles, "",
-							   PGC_SIGHUP, GUC_LIST_INPUT, check_exempt_roles, NULL, NULL);
+							   PGC_SIGHUP, GUC_LIST_INPUT, check_exempt_roles, forget_who_belongs, NULL);
 	DefineCustomEnumVariable(PF_NAME ".on_promote",
 							 "What happens to freezes by strategy gate when a standby is promoted.",
 							 "\"lost\" lets everybody go on, and the verdicts say so; \"keep\" lets nobody but superusers "
@@ -234,7 +242,7 @@ define_settings(void)
 							   "The pass that freeze_pass has given out: this session is not stopped by that freeze.",
 							   "For freezes by strategy gate. A wrong one does nothing.",
 							   &pf_guc_pass, "",
-							   PGC_USERSET, GUC_NO_SHOW_ALL | GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+							   PGC_USERSET, GUC_NO_SHOW_ALL | GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE, NULL, forget_who_belongs, NULL);
 }
 
 /* Defines the settings; called once, when the library is loaded. */

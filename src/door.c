@@ -588,6 +588,8 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 	pf_belongs_note_identity();
 	if (IsA(statement, NotifyStmt))
 		has_notified = true;
+	if (IsA(statement, DropdbStmt))
+		pf_guard_drop_database((DropdbStmt *) statement);
 	if (any_gate() && !is_out_of_it() && IsTransactionState() && !IsAbortedTransactionBlockState() &&
 		utility_kind(statement) != UTILITY_PASSES && pf_belongs().stopped != 0)
 		pass_door(PF_DOOR_STATEMENT, utility_kind(statement) == UTILITY_WRITES);

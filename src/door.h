@@ -26,4 +26,7 @@ extern char *pf_gate_frozen_text(const PfGate *gate);
 extern char *pf_gate_detail(const PfGate *gate);
 extern char *pf_gate_hint(const PfGate *gate);
 
+/* guard.c: 55006 for DROP DATABASE of a database with the journal of a live gate. */
+extern void pf_guard_drop_database(const DropdbStmt *statement);
+
 #endif							/* PF_DOOR_H */

@@ -407,7 +407,7 @@ awaits_promotion(void)
 {
 	PfGate		gate;
 
-	return pf_gate_read(InvalidOid, 0, &gate) && gate.record.cause == PF_CAUSE_PROMOTION;
+	return pf_gate_read(InvalidOid, PF_NO_FREEZE, &gate) && gate.record.cause == PF_CAUSE_PROMOTION;
 }
 
 /* Why a freeze without a gate is lost. */
@@ -550,7 +550,7 @@ pf_gate_sweep(void)
 	/* in this order: what is made meanwhile is in the journal first */
 	(void) pf_gate_copy_all(gates);
 	pf_begin();
-	live = journal_ids("strategy = 'gate' AND state NOT IN ('thawed', 'aborted')", 0, NULL, NULL);
+	live = journal_exists() ? journal_ids("strategy = 'gate' AND state NOT IN ('thawed', 'aborted')", 0, NULL, NULL) : NIL;
 	for (int i = 0; i < PF_GATES; i++)
 	{
 		const PfGateRecord *record = &gates[i].record;

@@ -75,6 +75,7 @@ startup(void)
 
 		memset(pf_gates, 0, shared_size());
 		pg_atomic_init_u64(&pf_gates->word, 0);
+		pg_atomic_init_u32(&pf_gates->awaited, InvalidOid);
 		pf_gates->lock = &locks[0].lock;
 		pf_gates->file_lock = &locks[1].lock;
 		ConditionVariableInit(&pf_gates->changed);
@@ -195,7 +196,7 @@ pf_gate_reserve(const PfGateRecord *record)
 	char	   *failure;
 
 	LWLockAcquire(pf_gates->file_lock, LW_EXCLUSIVE);
-	gate = find(InvalidOid, 0);
+	gate = find(InvalidOid, PF_NO_FREEZE);
 	if (gate && gate->record.cause == PF_CAUSE_DAMAGE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -27,6 +27,9 @@ typedef enum PfGateCause
 	PF_CAUSE_PROMOTION			/* was a standby: closed until the journals have been read */
 } PfGateCause;
 
+/* The id of a gate of another cause than a freeze; its home is InvalidOid. */
+#define PF_NO_FREEZE	0
+
 /*
  * free -> reserved -> draining -> closed -> open -> free; draining may be left
  * out, and may be gone back to while the freeze is being made.
@@ -131,6 +134,7 @@ typedef struct PfGateShared
 	LWLock	   *file_lock;		/* who changes gates and state file; held while the file is synced */
 	ConditionVariable changed;	/* waiters at the doors */
 	bool		was_standby;	/* the server was started as a standby or to recover a backup */
+	pg_atomic_uint32 awaited;	/* the database whose journal the launcher waits for, see launcher.c */
 	int			nbackends;
 	PfGate		gates[PF_GATES];
 	PfGateBackendPadded backends[FLEXIBLE_ARRAY_MEMBER];

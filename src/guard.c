@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * guard.c
- *	  Event trigger: what would remove the journal of a live freeze is refused.
+ *	  What would remove the journal of a live freeze is refused.
  *
- * Runs in the session that gives the command, before it does anything.  No
- * event trigger fires for DROP DATABASE, and a superuser can disable this
- * one; doc/how-it-works.md says what then happens.
+ * An event trigger; runs in the session that gives the command, before it
+ * does anything.  A superuser can disable it; doc/how-it-works.md says what
+ * then happens.  None fires for DROP DATABASE: that is refused where the library
+ * is preloaded, and for the freezes that are known outside their database,
+ * those by gate.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,9 +16,11 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "door.h"
 #include "journal.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -102,4 +106,38 @@ freeze_guard(PG_FUNCTION_ARGS)
 						   list_length(live), list_length(live) == 1 ? "freeze" : "freezes", *(int64 *) linitial(live)),
 				 errhint("Thaw first: SELECT * FROM %s.thaw_all();", journal_schema())));
 	PG_RETURN_NULL();
+}
+
+/* See door.h. */
+void
+pf_guard_drop_database(const DropdbStmt *statement)
+{
+	Oid			database = get_database_oid(statement->dbname, true);
+	PfGate	   *gates;
+	PfGateRecord *oldest = NULL;
+	int			live = 0;
+
+	if (!OidIsValid(database))
+		return;
+	gates = palloc(PF_GATES * sizeof(PfGate));
+	(void) pf_gate_copy_all(gates);
+	for (int i = 0; i < PF_GATES; i++)
+	{
+		PfGateRecord *record = &gates[i].record;
+
+		if (gates[i].phase == PF_GATE_FREE || record->cause != PF_CAUSE_FREEZE || record->home != database)
+			continue;
+		live++;
+		if (oldest == NULL || record->freeze_id < oldest->freeze_id)
+			oldest = record;
+	}
+	if (live > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("database \"%s\" has the journal of a live freeze", statement->dbname),
+				 errdetail("%d live %s by gate, the oldest is " INT64_FORMAT " of %s.",
+						   live, live == 1 ? "freeze" : "freezes", oldest->freeze_id, pf_target_text(&oldest->target)),
+				 errhint("Thaw first: connect to database %s and run SELECT * FROM thaw_all();",
+						 quote_identifier(statement->dbname))));
+	pfree(gates);
 }

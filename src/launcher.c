@@ -1,18 +1,27 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  After a start of the server: a scheduler for each database that needs one.
+ *	  What has to be done for the whole cluster: after a start of the server,
+ *	  after a promotion, and on the way out.
  *
- * A static worker, registered when the library is preloaded.  It starts, for
- * one database after the other, a scheduler without a board, which sees what
- * there is to do: finish what a shutdown interrupted, thaw what came due, or
- * nothing.  By going on only when that process has ended it needs few worker
- * slots, besides those of the schedulers that stay.
+ * A static worker, registered when the library is preloaded, connected to no
+ * database.  It starts, for one database after the other, a scheduler without
+ * a board, which sees what there is to do: finish what a shutdown interrupted,
+ * thaw what came due, or nothing.  By going on only when that process has ended
+ * it needs few worker slots, besides those of the schedulers that stay.
  *
- * Having done so it ends with status 0, for good: a crash of the server doesn't
- * bring it back, but does bring back the schedulers, whose registrations
- * outlive it.  An error ends it with status 1 and has it begin again 10 seconds
- * later; a database whose scheduler is there already takes no harm.
+ * A server that was a standby begins with a gate of cause PF_CAUSE_PROMOTION
+ * (statefile.c).  Where pg_freeze.on_promote is lost it stops nobody and is
+ * removed at once.  Where it is keep, it stops everybody until each database's
+ * scheduler has said that it has read the journal and made the gates anew:
+ * a database that fails keeps it closed, because of what may be frozen there.
+ *
+ * After that it sleeps until its latch is set, on a reload in particular, and
+ * then looks whether there is a file pg_freeze.open: the way out for whom no
+ * SQL function helps any more.  It looks in all its waits.
+ *
+ * A crash of the server starts it again, and an error does, 10 seconds later.
+ * A database whose scheduler is there already takes no harm: that one looks.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,15 +35,19 @@
 #include "catalog/pg_database.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "guc.h"
 #include "pg_freeze.h"
 #include "scheduler.h"
+#include "statefile.h"
 #include "worker.h"
 
 /* ms for the recovery of a database, before that of the next one begins */
@@ -79,18 +92,93 @@ list_databases(void)
 	return databases;
 }
 
+static bool
+database_exists(Oid database)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	exists = SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
+	CommitTransactionCommand();
+	return exists;
+}
+
+/* ---- the way out ------------------------------------------------------ */
+
+/*
+ * Forgets every gate if there is the file that asks for it.  The journals
+ * don't say so yet: that is for the schedulers, which see that the gates are
+ * gone.
+ */
+static void
+take_way_out(void)
+{
+	PfGate	   *gates;
+	List	   *homes = NIL;
+	ListCell   *cell;
+
+	if (!pf_way_out_is_asked())
+		return;
+	gates = palloc(PF_GATES * sizeof(PfGate));
+	(void) pf_gate_copy_all(gates);
+	for (int i = 0; i < PF_GATES; i++)
+	{
+		Oid			home = gates[i].record.home;
+
+		if (gates[i].phase == PF_GATE_FREE)
+			continue;
+		(void) pf_gate_remove(home, gates[i].record.freeze_id);
+		if (OidIsValid(home))
+			homes = list_append_unique_oid(homes, home);
+	}
+	pf_way_out_done();
+	foreach(cell, homes)
+		(void) pf_scheduler_register(lfirst_oid(cell), DSM_HANDLE_INVALID);
+	list_free(homes);
+	pfree(gates);
+}
+
+/* Sleeps for at most so many ms, -1: for ever, looking for the way out. */
+static void
+doze(long timeout)
+{
+	pf_scheduler_doze(timeout);
+	take_way_out();
+}
+
+/* ---- one database after the other ------------------------------------- */
+
+/* See scheduler.h. */
+void
+pf_scheduler_attended(void)
+{
+	uint32		expected = MyDatabaseId;
+
+	if (pf_gates)
+		(void) pg_atomic_compare_exchange_u32(&pf_gates->awaited, &expected, InvalidOid);
+}
+
+static bool
+is_attended(void)
+{
+	return pg_atomic_read_u32(&pf_gates->awaited) == InvalidOid;
+}
+
 /*
  * Starts a scheduler for a database and waits until it has found nothing to
  * do or handed over to one that sleeps: then its process is gone.  One that
  * finds no slot for its successor stays, and doesn't hold up the others.
+ * With must_attend waits until it says that it has attended, however often it
+ * has to be started for that, unless the database has gone.
  */
 static void
-launch(Oid database)
+launch(Oid database, bool must_attend)
 {
 	BackgroundWorkerHandle *worker;
 	TimestampTz start;
 	bool		said = false;
 
+	pg_atomic_write_u32(&pf_gates->awaited, database);
 	while ((worker = pf_scheduler_register(database, DSM_HANDLE_INVALID)) == NULL)
 	{
 		if (!said)
@@ -99,14 +187,51 @@ launch(Oid database)
 					 errmsg("pg_freeze waits for a free background worker to look after database %u", database),
 					 errhint("Raise max_worker_processes (now %d).", max_worker_processes)));
 		said = true;
-		pf_scheduler_doze(PF_RETRY_EVERY);
+		doze(PF_RETRY_EVERY);
 	}
 
 	start = GetCurrentTimestamp();
-	while (!pf_scheduler_is_stopped(worker) &&
-		   !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LAUNCH_WAIT))
-		pf_scheduler_doze(1000);
+	said = false;
+	while (must_attend ? !is_attended() : !pf_scheduler_is_stopped(worker))
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LAUNCH_WAIT))
+		{
+			if (!must_attend)
+				break;
+			if (!said)
+				ereport(LOG,
+						(errmsg("pg_freeze: the cluster stays closed after its promotion until the journal of database %u is read", database),
+						 errhint("Look in the log why that fails. A superuser can open it: SELECT * FROM thaw_cluster(force => true).")));
+			said = true;
+		}
+		if (must_attend && pf_scheduler_is_stopped(worker) && !is_attended() && !database_exists(database))
+			break;
+		doze(1000);
+	}
 	pfree(worker);
+}
+
+/* ---- the cluster ------------------------------------------------------ */
+
+/* Opens the gates whose journal went with its database. */
+static void
+forget_homeless(void)
+{
+	PfGate	   *gates = palloc(PF_GATES * sizeof(PfGate));
+
+	(void) pf_gate_copy_all(gates);
+	for (int i = 0; i < PF_GATES; i++)
+	{
+		PfGateRecord *record = &gates[i].record;
+
+		if (gates[i].phase == PF_GATE_FREE || record->cause != PF_CAUSE_FREEZE || database_exists(record->home))
+			continue;
+		(void) pf_gate_remove(record->home, record->freeze_id);
+		ereport(LOG,
+				(errmsg("pg_freeze: the gate of %s is open, because the database with the journal of freeze " INT64_FORMAT " is gone",
+						pf_target_text(&record->target), record->freeze_id)));
+	}
+	pfree(gates);
 }
 
 /* The entry point of the launcher. */
@@ -115,18 +240,36 @@ pf_launcher_main(Datum main_arg)
 {
 	List	   *databases;
 	ListCell   *cell;
+	PfGate		gate;
+	bool		promoted;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 
+	take_way_out();
+	promoted = pf_gate_read(InvalidOid, PF_NO_FREEZE, &gate) && gate.record.cause == PF_CAUSE_PROMOTION;
+	if (promoted && pf_guc_on_promote == PF_PROMOTE_LOST)
+	{
+		(void) pf_gate_remove(InvalidOid, PF_NO_FREEZE);
+		promoted = false;
+	}
+
 	BackgroundWorkerInitializeConnectionByOid(InvalidOid, InvalidOid, 0);
 	pf_worker_settings();
 
+	pgstat_report_activity(STATE_RUNNING, "pg_freeze: looking after all databases");
+	forget_homeless();
 	databases = list_databases();
 	foreach(cell, databases)
-		launch(lfirst_oid(cell));
-	proc_exit(0);
+		launch(lfirst_oid(cell), promoted);
+	list_free(databases);
+	if (promoted && pf_gate_remove(InvalidOid, PF_NO_FREEZE))
+		ereport(LOG,
+				(errmsg("pg_freeze: all journals are read after the promotion; who is not frozen goes on")));
+	pgstat_report_activity(STATE_IDLE, NULL);
+	for (;;)
+		doze(-1);
 }
 
 /* See scheduler.h. */

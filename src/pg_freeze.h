@@ -41,7 +41,7 @@
  *	background.c	autovacuum and logical replication at a gate
  *	login.c		logins at a gate
  *	launcher.c	after a start of the server: a scheduler where one is needed
- *	guard.c		event trigger: the journal of a live freeze stays
+ *	guard.c		the journal of a live freeze stays
  *
  * Processes.  The caller's backend checks and waits.  A request worker does
  * the freezing or thawing in transactions of its own.  One scheduler per

@@ -68,6 +68,7 @@
 #include "utils/wait_event.h"
 
 #include "board.h"
+#include "gate.h"
 #include "gates.h"
 #include "journal.h"
 #include "scheduler.h"
@@ -97,7 +98,7 @@ PGDLLEXPORT void pf_scheduler_main(Datum main_arg);
 
 /* ---- waiting ---------------------------------------------------------- */
 
-/* Waits on the latch, for at most so many ms, and serves interrupts. */
+/* Waits on the latch, for at most so many ms, -1: for ever, and serves interrupts. */
 void
 pf_scheduler_doze(long timeout)
 {
@@ -106,7 +107,7 @@ pf_scheduler_doze(long timeout)
 	if (wait_event == 0)
 		wait_event = WaitEventExtensionNew("PgFreezeScheduler");
 
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | (timeout >= 0 ? WL_TIMEOUT : 0) | WL_EXIT_ON_PM_DEATH,
 					 timeout, wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
@@ -450,6 +451,7 @@ work(void)
 	pf_board_clear_wake(my_board);
 	pgstat_report_activity(STATE_RUNNING, "pg_freeze: attending to live freezes");
 	next = pf_life_attend();
+	pf_scheduler_attended();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (next == 0)
@@ -490,6 +492,9 @@ work_until_idle(void)
 				break;
 		}
 	}
+	/* a gate may have come with the state file of which no journal knows */
+	pf_gate_sweep();
+	pf_scheduler_attended();
 }
 
 /* The extension's OID; another one after it was dropped and made again. */

@@ -60,6 +60,9 @@ extern BackgroundWorkerHandle *pf_scheduler_register(Oid database, dsm_handle ha
 extern bool pf_scheduler_is_stopped(BackgroundWorkerHandle *worker);
 extern void pf_scheduler_doze(long timeout);
 
+/* Tells the launcher that the live freezes of this database have been attended to. */
+extern void pf_scheduler_attended(void);
+
 /*
  * life.c: in a connected worker, outside a transaction: finishes what a dead
  * worker left, thaws what is due, reminds, forgets old history.  Never raises

@@ -182,7 +182,7 @@ is_terminated(const char *text, Size size)
 static bool
 is_possible(const PfGateRecord *record)
 {
-	return (int) record->cause >= PF_CAUSE_FREEZE && (int) record->cause <= PF_CAUSE_PROMOTION &&
+	return (record->cause == PF_CAUSE_FREEZE || record->cause == PF_CAUSE_PROMOTION) &&
 		(record->target.kind == PF_ROLE || record->target.kind == PF_DATABASE || record->target.kind == PF_CLUSTER) &&
 		(record->target.mode == PF_WRITE || record->target.mode == PF_ALL) &&
 		(record->action == PF_GATE_WAIT || record->action == PF_GATE_REJECT) &&
@@ -249,13 +249,13 @@ read_file(char *data, Size *size, const char **problem)
 
 /* A gate of no freeze: closes the cluster for all but superusers. */
 static PfGateRecord
-closed_for_all(PfGateCause cause, int64 id, PfGateAction action)
+closed_for_all(PfGateCause cause, PfGateAction action)
 {
 	PfGateRecord record;
 
 	memset(&record, 0, sizeof(record));
 	record.cause = cause;
-	record.freeze_id = id;
+	record.freeze_id = PF_NO_FREEZE;
 	record.home = InvalidOid;
 	record.target.kind = PF_CLUSTER;
 	record.target.mode = PF_ALL;
@@ -268,21 +268,24 @@ closed_for_all(PfGateCause cause, int64 id, PfGateAction action)
 }
 
 static void
-log_damage(const char *what)
+load_damage(const char *what)
 {
+	PfGateRecord record = closed_for_all(PF_CAUSE_DAMAGE, PF_GATE_REJECT);
+
 	ereport(LOG,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("pg_freeze: the state file \"%s\" is damaged: %s; everything may be frozen, so the cluster is closed for all but superusers",
 					STATE_FILE, what),
 			 errhint("A superuser runs SELECT * FROM thaw_cluster(force => true), or creates the file %s in the data directory and reloads.",
 					 PF_WAY_OUT_FILE)));
+	pf_gates_load(&record, 1);
 }
 
 /* See above: what the file said is of no use here, and what it says now is. */
 static void
 load_promotion(void)
 {
-	PfGateRecord record = closed_for_all(PF_CAUSE_PROMOTION, PF_PROMOTION_GATE, PF_GATE_WAIT);
+	PfGateRecord record = closed_for_all(PF_CAUSE_PROMOTION, PF_GATE_WAIT);
 	char	   *problem = pf_state_file_write(&record, 1);
 
 	if (problem)
@@ -304,12 +307,8 @@ static void
 load_records(const PfGateRecord *records, int count)
 {
 	for (int i = 0; i < count; i++)
-	{
-		if (records[i].cause == PF_CAUSE_DAMAGE)
-			log_damage("it was before, and nobody has thawed the cluster since");
 		if (records[i].cause == PF_CAUSE_PROMOTION)
 			pf_gates->was_standby = true;
-	}
 	pf_gates_load(records, count);
 }
 
@@ -340,12 +339,7 @@ pf_state_file_startup(void)
 		if (problem == NULL)
 			problem = find_damage(data, size);
 		if (problem)
-		{
-			PfGateRecord record = closed_for_all(PF_CAUSE_DAMAGE, PF_DAMAGE_GATE, PF_GATE_REJECT);
-
-			log_damage(problem);
-			pf_gates_load(&record, 1);
-		}
+			load_damage(problem);
 		else if (header->system_identifier == GetSystemIdentifier())
 			load_records((const PfGateRecord *) (data + sizeof(StateHeader)), header->count);
 		else

@@ -10,10 +10,6 @@
 
 #include "gates.h"
 
-/* The ids of gates that belong to no freeze; their home is InvalidOid. */
-#define PF_DAMAGE_GATE		0
-#define PF_PROMOTION_GATE	1
-
 /* Opens every gate at the next start or reload. */
 #define PF_WAY_OUT_FILE		"pg_freeze.open"
 

@@ -106,7 +106,7 @@ sub sqlstate
 {
 	my ($err) = @_;
 	return $1 if $err =~ /^(?:psql:[^\n]*?)?(?:ERROR|FATAL|PANIC):  ([0-9A-Z]{5}):/m;
-	return $err =~ /FATAL|server closed|could not/ ? '08000' : '';
+	return $err =~ /FATAL|server closed|could not|connection to server/ ? '08000' : '';
 }
 
 # Everything in the catalogs that carries a privilege, raw: NULL is not {}, and

@@ -340,6 +340,7 @@ CREATE VIEW freeze_status AS
 			THEN 'made in another database and copied here; '
 				|| CASE j.strategy WHEN 'lock' THEN 'locks don''t come along' ELSE 'thaw puts back what came along' END
 			WHEN j.state = 'lost' AND j.strategy = 'gate' THEN 'its gate is gone and stops nobody'
+			WHEN r.running > 0 THEN format('statements that began before and still run: %s; they cannot commit, but may advance sequences', r.running)
 			WHEN j.state = 'lost' AND j.stays_lost THEN 'its locks were lost and are not taken again'
 			WHEN j.state = 'lost' AND j.retaken_at IS NULL THEN 'its locks were lost; to take them again is being tried'
 			WHEN j.state = 'lost' THEN 'its locks were lost and taken again; it did not hold in between'
@@ -349,6 +350,13 @@ CREATE VIEW freeze_status AS
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_pid END AS pid
 	FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d, @extschema@.freeze_journal j
 		LEFT JOIN LATERAL @extschema@.freeze_gate(j.id) g ON j.strategy = 'gate'
+		LEFT JOIN LATERAL (SELECT count(*) AS running FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles u ON u.oid = a.usesysid
+			WHERE a.state = 'active' AND a.query_start < j.frozen_at AND a.pid NOT IN (pg_backend_pid(), j.by_pid)
+				AND a.backend_type IN ('client backend', 'background worker')
+				AND CASE j.target_kind WHEN 'database' THEN a.datid = j.target_oid
+					WHEN 'role' THEN a.usesysid = j.target_oid OR NOT u.rolsuper AND pg_has_role(a.usesysid, j.target_oid, 'MEMBER')
+					ELSE true END
+				AND NOT EXISTS (SELECT FROM @extschema@.freeze_waiting(j.id) w WHERE w.pid = a.pid)) r ON j.strategy = 'gate' AND j.state = 'frozen'
 	WHERE j.state NOT IN ('thawed', 'aborted') AND d.datname = current_database()
 	ORDER BY j.id;
 COMMENT ON VIEW freeze_status IS 'live freezes: what is frozen, by whom, until when, is it in force, and how to get out';

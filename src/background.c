@@ -30,9 +30,9 @@
  * finishes the transaction directly.  Hence pf_background_engage() ends the
  * workers, and a freeze is not frozen before they are gone.  A worker is in
  * pg_stat_activity before it looks whether a gate is closed, and a gate is
- * closed before pg_stat_activity is read: one of the two sees the other.  For
- * one that waits already, and so needs no end, its text in pg_stat_activity
- * says so; it is taken away before the worker looks for the last time.
+ * closed before pg_stat_activity is read: one of the two sees the other.  One
+ * that waits already needs no end; it shows that as others do who wait at a
+ * door, and takes that back before it looks for the last time.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,6 +48,7 @@
 #include "belongs.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
+#include "door.h"
 #include "executor/spi.h"
 #include "journal.h"
 #include "miscadmin.h"
@@ -64,21 +65,23 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #define LOOK_AGAIN 1000			/* ms, whether settings have changed; thaws don't wait for it */
-#define WAITING_TEXT "waiting for a thaw (pg_freeze)"
 
 /*
- * $1 the target's database, or 0.  A type of worker may stand between, and
- * the launcher of logical replication is none.
+ * $1 the target's database, or 0.  The type of a worker of logical replication
+ * may have a word in the middle, and the launcher is none.  Autovacuum that is
+ * at no table goes by itself.
  */
 static const char workers_sql[] =
 "SELECT pid, usesysid, backend_type = 'autovacuum worker'\n"
 "FROM pg_stat_activity\n"
 "WHERE ($1 = 0 OR datid = $1)\n"
-"	AND CASE WHEN backend_type = 'autovacuum worker' THEN query NOT LIKE '%(to prevent wraparound)%'\n"
-"		ELSE backend_type LIKE 'logical replication %worker' AND query IS DISTINCT FROM '" WAITING_TEXT "' END";
+"	AND CASE WHEN backend_type = 'autovacuum worker'\n"
+"		THEN query LIKE 'autovacuum: %' AND query NOT LIKE '%(to prevent wraparound)%'\n"
+"		ELSE backend_type LIKE 'logical replication %worker' END";
 
 /* ---- autovacuum -------------------------------------------------------- */
 
@@ -143,24 +146,29 @@ autovacuum_stays_away(void)
 
 /* ---- logical replication ------------------------------------------------ */
 
-static bool
-replication_is_stopped(void)
+/* The gates that stop this worker. */
+static uint64
+gates_of_worker(void)
 {
-	return PF_ANY_GATE(pg_atomic_read_u64(&pf_gates->word)) &&
-		pf_belongs().covered != 0 &&
-		!pf_role_is_exempt(GetUserNameFromId(GetSessionUserId(), false));
+	if (!PF_ANY_GATE(pg_atomic_read_u64(&pf_gates->word)) ||
+		pf_role_is_exempt(GetUserNameFromId(GetSessionUserId(), false)))
+		return 0;
+	return pf_belongs().covered;
 }
 
 static void
 sleep_until_thawed(void)
 {
 	static uint32 wait_event = 0;
+	TimestampTz since = GetCurrentTimestamp();
+	uint64		gates;
 
 	if (wait_event == 0)
 		wait_event = WaitEventExtensionNew("PgFreezeGate");
 	ConditionVariablePrepareToSleep(&pf_gates->changed);
-	while (replication_is_stopped())
+	while ((gates = gates_of_worker()) != 0)
 	{
+		pf_door_show(PF_DOOR_COMMIT, gates, since);
 		/* hold no xmin back */
 		InvalidateCatalogSnapshot();
 		(void) ConditionVariableTimedSleep(&pf_gates->changed, LOOK_AGAIN, wait_event);
@@ -171,12 +179,13 @@ sleep_until_thawed(void)
 		}
 	}
 	ConditionVariableCancelSleep();
+	pf_door_show_no_more();
 }
 
 static void
 replication_stays_away(void)
 {
-	if (!replication_is_stopped())
+	if (gates_of_worker() == 0)
 		return;
 
 	if (!IsInitProcessingMode())
@@ -191,11 +200,11 @@ replication_stays_away(void)
 
 	do
 	{
-		pgstat_report_activity(STATE_RUNNING, WAITING_TEXT);
+		pgstat_report_activity(STATE_RUNNING, "waiting for a thaw (pg_freeze)");
 		sleep_until_thawed();
 		pgstat_report_activity(STATE_IDLE, "");
 		pg_memory_barrier();
-	} while (replication_is_stopped());
+	} while (gates_of_worker() != 0);
 }
 
 bool
@@ -213,25 +222,44 @@ pf_background_passes(void)
 
 /* ---- engage -------------------------------------------------------------- */
 
-/* As pg_cancel_backend() and pg_terminate_backend(), with no WARNING where it has just gone. */
-static void
-signal_worker(int pid, int signal)
+/* Whether a target has to do with who owns a subscription.  A database has been looked at already. */
+static bool
+owner_belongs(const PfTarget *target, Oid owner)
 {
-	if (BackendPidGetProc(pid) != NULL)
-		(void) kill(pid, signal);
+	char	   *name = GetUserNameFromId(owner, true);
+
+	return (target->kind != PF_ROLE || pf_role_belongs(owner, target->oid)) &&
+		!(name && pf_role_is_exempt(name));
 }
 
-bool
-pf_background_engage(const PfTarget *target)
+static bool
+waits_at_a_door(int pid)
+{
+	bool		waits = false;
+
+	for (int i = 0; i < pf_gates->nbackends && !waits; i++)
+	{
+		PfGateBackend *backend = &pf_gates->backends[i].backend;
+
+		SpinLockAcquire(&backend->mutex);
+		waits = backend->pid == pid;
+		SpinLockRelease(&backend->mutex);
+	}
+	return waits;
+}
+
+/* See background.h. */
+List *
+pf_background_workers(const PfTarget *target)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Oid			types[1] = {OIDOID};
 	Datum		values[1];
-	bool		nobody_left = true;
+	List	   *workers = NIL;
 	PfSpi		spi;
 
 	values[0] = ObjectIdGetDatum(target->kind == PF_DATABASE ? target->oid : InvalidOid);
-	pf_begin();
+	/* pg_stat_activity stands still in a transaction unless it is told not to */
 	pgstat_clear_backend_activity_snapshot();
 	spi = pf_spi_begin();
 	journal_execute(workers_sql, 1, types, values, NULL, true);
@@ -241,27 +269,43 @@ pf_background_engage(const PfTarget *target)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 		int			pid = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
+		bool		is_autovacuum = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
 		Oid			owner = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
 
-		if (DatumGetBool(SPI_getbinval(row, desc, 3, &isnull)))
+		if (is_autovacuum ? target->kind != PF_ROLE : owner_belongs(target, owner) && !waits_at_a_door(pid))
 		{
-			if (target->kind != PF_ROLE)
-				signal_worker(pid, SIGINT);
-			continue;
-		}
-		if (target->kind == PF_ROLE && !pf_role_belongs(owner, target->oid))
-			continue;
-		if (OidIsValid(owner))
-		{
-			char	   *name = GetUserNameFromId(owner, true);
+			MemoryContext old = MemoryContextSwitchTo(context);
+			PfBackgroundWorker *worker = palloc(sizeof(PfBackgroundWorker));
 
-			if (name && pf_role_is_exempt(name))
-				continue;
+			worker->pid = pid;
+			worker->is_autovacuum = is_autovacuum;
+			workers = lappend(workers, worker);
+			MemoryContextSwitchTo(old);
 		}
-		signal_worker(pid, SIGTERM);
-		nobody_left = false;
 	}
 	pf_spi_end(spi);
+	return workers;
+}
+
+/* As pg_cancel_backend() and pg_terminate_backend() do it, with no WARNING about one that has just gone. */
+bool
+pf_background_engage(const PfTarget *target)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *workers;
+	ListCell   *cell;
+	bool		nobody_left;
+
+	pf_begin();
+	workers = pf_background_workers(target);
+	foreach(cell, workers)
+	{
+		PfBackgroundWorker *worker = lfirst(cell);
+
+		if (BackendPidGetProc(worker->pid) != NULL)
+			(void) kill(worker->pid, worker->is_autovacuum ? SIGINT : SIGTERM);
+	}
+	nobody_left = workers == NIL;
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	return nobody_left;

@@ -19,10 +19,20 @@
  */
 extern bool pf_background_passes(void);
 
+/* Who works in the background for a target that is being frozen, and has to go. */
+typedef struct PfBackgroundWorker
+{
+	int			pid;
+	bool		is_autovacuum;
+} PfBackgroundWorker;
+
+/* All of them, in the current memory context.  In a transaction. */
+extern List *pf_background_workers(const PfTarget *target);
+
 /*
  * After a gate of the target was closed, outside a transaction, again and
- * again: sends away whoever works in the background for the target.  True:
- * nobody is left who could commit without passing a door.
+ * again: sends them away.  True: nobody is left, and none can come who gets
+ * past a door.
  */
 extern bool pf_background_engage(const PfTarget *target);
 

@@ -182,22 +182,24 @@ refuse(int number)
 
 /* ---- waiting ------------------------------------------------------------ */
 
-static void
-show(const PfWait *wait, uint64 gates)
+/* See door.h. */
+void
+pf_door_show(PfDoor door, uint64 gates, TimestampTz since)
 {
 	PfGateBackend *me = my_word();
 
 	SpinLockAcquire(&me->mutex);
 	me->pid = MyProcPid;
-	me->door = wait->door;
+	me->door = door;
 	me->gates = gates;
-	me->since = wait->since;
+	me->since = since;
 	SpinLockRelease(&me->mutex);
 	is_shown = true;
 }
 
-static void
-show_no_more(void)
+/* See door.h. */
+void
+pf_door_show_no_more(void)
 {
 	PfGateBackend *me = my_word();
 
@@ -379,7 +381,7 @@ wait_for_change(PfWait *wait, uint64 gates, uint64 word)
 		wait->since = wait->yield_at = GetCurrentTimestamp();
 		pf_gate_count(gates, PF_COUNT_WAITED);
 	}
-	show(wait, gates);
+	pf_door_show(wait->door, gates, wait->since);
 	ConditionVariablePrepareToSleep(&pf_gates->changed);
 	while (pg_atomic_read_u64(&pf_gates->word) == word)
 	{
@@ -451,7 +453,7 @@ pass_door(PfDoor door, bool writes)
 			refuse(refusing(gates));
 		wait_for_change(&wait, gates, pf_belongs_word());
 	}
-	show_no_more();
+	pf_door_show_no_more();
 }
 
 /* ---- door 1: statements ------------------------------------------------- */
@@ -734,7 +736,7 @@ enter_commit(uint64 (*stopped_by) (void *arg), void *arg)
 			break;
 		leave_commit();
 	}
-	show_no_more();
+	pf_door_show_no_more();
 }
 
 static void
@@ -807,7 +809,7 @@ transaction_event(XactEvent event, void *arg)
 			has_notified = false;
 			pf_belongs_end_transaction();
 			leave_commit();
-			show_no_more();
+			pf_door_show_no_more();
 			break;
 		default:
 			break;

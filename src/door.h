@@ -22,6 +22,10 @@ extern bool pf_gate_open_overdue(const PfGate *gate);
 /* "role shop is frozen" */
 extern char *pf_gate_frozen_text(const PfGate *gate);
 
+/* Shows that this process waits, and for which gates; the end of its transaction takes it back. */
+extern void pf_door_show(PfDoor door, uint64 gates, TimestampTz since);
+extern void pf_door_show_no_more(void);
+
 /* About a gate, for DETAIL and HINT; also while somebody logs in. */
 extern char *pf_gate_detail(const PfGate *gate);
 extern char *pf_gate_hint(const PfGate *gate);

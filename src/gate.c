@@ -167,7 +167,7 @@ in_flight(const PfTarget *target, int64 id)
 	return blockers;
 }
 
-/* $1 pids, $2 what they do, $3 the target's database or 0, $4 freeze or 0. */
+/* $1 pids, $2 what they do, $3 freeze or 0. */
 static const char blockers_sql[] =
 "SELECT s.pid, NULL::text, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
 "	CASE WHEN o.what = 'is committing' AND s.wait_event = 'SyncRep' THEN 'waits for a synchronous standby' ELSE o.what END,\n"
@@ -175,13 +175,7 @@ static const char blockers_sql[] =
 "	s.xact_start, s.backend_start\n"
 "FROM (SELECT pid, min(what) AS what FROM unnest($1, $2) AS u (pid, what) GROUP BY pid) o\n"
 "	JOIN pg_stat_activity s ON s.pid = o.pid LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
-"WHERE s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
-"UNION ALL\n"
-"SELECT s.pid, NULL, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
-"	'applies changes (' || s.backend_type || ')', false, s.xact_start, s.backend_start\n"
-"FROM pg_stat_activity s\n"
-"WHERE $4 <> 0 AND s.backend_type LIKE 'logical replication %worker' AND ($3 = 0 OR s.datid = $3)\n"
-"	AND s.query NOT LIKE 'waiting for a thaw%'\n"
+"WHERE s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $3), pg_backend_pid())\n"
 "ORDER BY 10, 1";
 
 /* See PfStrategy.blockers. */
@@ -191,8 +185,9 @@ gate_blockers(const PfTarget *target, int64 id)
 	Obstacles	obstacles = {0};
 	PfGate		gate;
 	bool		is_made = id != 0 && pf_gate_read(MyDatabaseId, id, &gate);
-	Oid			types[4] = {INT4ARRAYOID, TEXTARRAYOID, OIDOID, INT8OID};
-	Datum		values[4];
+	Oid			types[3] = {INT4ARRAYOID, TEXTARRAYOID, INT8OID};
+	Datum		values[3];
+	ListCell   *cell;
 	List	   *blockers = NIL;
 
 	if (is_made && gate.phase == PF_GATE_DRAINING)
@@ -205,13 +200,19 @@ gate_blockers(const PfTarget *target, int64 id)
 			(target->kind != PF_DATABASE || proc->databaseId == target->oid))
 			add_obstacle(&obstacles, proc->pid, "is committing");
 	}
+	/* before the freeze is made they are not in its way */
+	foreach(cell, is_made ? pf_background_workers(target) : NIL)
+	{
+		PfBackgroundWorker *worker = lfirst(cell);
+
+		add_obstacle(&obstacles, worker->pid, worker->is_autovacuum ? "runs autovacuum" : "applies changes of a subscription");
+	}
 	find_vacuums(target, &obstacles);
 	find_catalog_locks(target, &obstacles);
 	values[0] = PointerGetDatum(construct_array(obstacles.pids, obstacles.count, INT4OID, 4, true, TYPALIGN_INT));
 	values[1] = PointerGetDatum(construct_array(obstacles.whats, obstacles.count, TEXTOID, -1, false, TYPALIGN_INT));
-	values[2] = ObjectIdGetDatum(target->kind == PF_DATABASE ? target->oid : InvalidOid);
-	values[3] = Int64GetDatum(id);
-	return list_concat(blockers, pf_drain_query(blockers_sql, 4, types, values, NULL));
+	values[2] = Int64GetDatum(id);
+	return list_concat(blockers, pf_drain_query(blockers_sql, 3, types, values, NULL));
 }
 
 /* ---- engaging ------------------------------------------------------------ */
@@ -341,6 +342,7 @@ static bool
 gate_drained(PfFreeze *freeze)
 {
 	bool		drains = freeze->in_flight == PF_GATE_DRAIN;
+	bool		background_gone;
 
 	if (making != freeze->id)
 	{
@@ -349,6 +351,7 @@ gate_drained(PfFreeze *freeze)
 		if (drains)
 			note_in_progress();
 	}
+	background_gone = pf_background_engage(&freeze->target);
 	if (barrier == NULL)
 	{
 		if (anybody_in_flight(freeze))
@@ -361,7 +364,7 @@ gate_drained(PfFreeze *freeze)
 			return false;
 		pf_pause(1);
 	}
-	if (!pf_background_engage(&freeze->target) || any_obstacle(freeze))
+	if (!background_gone || any_obstacle(freeze))
 		return false;
 	if (drains && anybody_in_flight(freeze))
 	{

@@ -87,6 +87,9 @@ foreach my $case (
 	my $pid = sql($subscriber, "SELECT pid FROM pg_stat_activity WHERE $waiting");
 	my $quiet = log_size($subscriber);
 
+	# another freeze leaves it alone
+	my $another = sql($subscriber, q{SELECT freeze_database()});
+
 	# several times as long as the launcher waits before it starts one again
 	wait_until($subscriber, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $pid AND backend_start < clock_timestamp() - interval '1 s'");
 	is(sql($subscriber, "SELECT count(*) FROM t WHERE id = $row"), '0', "$name: nothing is applied");
@@ -98,7 +101,9 @@ foreach my $case (
 	is(sql($publisher, q{SELECT active FROM pg_replication_slots WHERE slot_name = 's'}), 'f', "$name: it is not connected");
 	is(count_log($subscriber, $from, qr/(?:FATAL|ERROR):  .*logical replication/), 1, "$name: one worker was ended");
 	is(count_log($subscriber, $quiet, qr/(?:LOG|WARNING|ERROR|FATAL):  (?!statement:).*logical replication/), 0, "$name: then the log is quiet");
+	is(sql($subscriber, "SELECT pid, object FROM freeze_waiters WHERE id = $id"), "$pid|commit", "$name: freeze_waiters shows it");
 	is(sql($subscriber, 'SELECT subenabled FROM pg_subscription'), 't', "$name: the subscription stays enabled");
+	sql($subscriber, "SELECT thaw($another)");
 	is(sql($subscriber, "SELECT held FROM thaw($id)"), 't', "$name: it held");
 	arrives($row);
 	pass("$name: what was missed arrives after the thaw");

@@ -24,7 +24,9 @@
  * of a connection, and one that neither reads nor answers is dropped by the
  * publisher in the end; so it is ended instead, and its successor waits.  It
  * never gets an ordinary error of a door there, which disable_on_error would
- * take for a reason to disable the subscription.
+ * take for a reason to disable the subscription.  Where it is stopped for what
+ * it has done as somebody else, in a trigger, its successor would come as far
+ * and end again and again: it waits, and is ended at the thaw.
  *
  * COMMIT PREPARED of a two-phase subscription passes no door at all: the server
  * finishes the transaction directly.  Hence pf_background_engage() ends the
@@ -182,22 +184,24 @@ sleep_until_thawed(void)
 	pf_door_show_no_more();
 }
 
-static void
-replication_stays_away(void)
+/* Whether one of the gates stops everything that this session does. */
+static bool
+stops_session(uint64 gates)
 {
-	if (gates_of_worker() == 0)
-		return;
+	for (int i = 0; i < PF_GATES; i++)
+	{
+		const PfTarget *target = &pf_belongs_gate(i)->record.target;
 
-	if (!IsInitProcessingMode())
-		ereport(FATAL,
-				(errcode(ERRCODE_ADMIN_SHUTDOWN),
-				 errmsg("terminating logical replication worker because of a freeze"),
-				 errdetail("The next one waits for the thaw.")));
+		if ((gates & (UINT64CONST(1) << i)) != 0 &&
+			(target->kind != PF_ROLE || pf_role_belongs(GetSessionUserId(), target->oid)))
+			return true;
+	}
+	return false;
+}
 
-	/* InitPostgres() has it until it shows which database it is in: since then nobody needs it */
-	UnlockSharedObject(DatabaseRelationId, MyDatabaseId, 0, RowExclusiveLock);
-	pf_disable_transaction_timeout();
-
+static void
+wait_for_thaw(void)
+{
 	do
 	{
 		pgstat_report_activity(STATE_RUNNING, "waiting for a thaw (pg_freeze)");
@@ -205,6 +209,30 @@ replication_stays_away(void)
 		pgstat_report_activity(STATE_IDLE, "");
 		pg_memory_barrier();
 	} while (gates_of_worker() != 0);
+}
+
+static void
+replication_stays_away(void)
+{
+	uint64		gates = gates_of_worker();
+
+	if (gates == 0)
+		return;
+	if (IsInitProcessingMode())
+	{
+		/* InitPostgres() has it until it shows which database it is in: since then nobody needs it */
+		UnlockSharedObject(DatabaseRelationId, MyDatabaseId, 0, RowExclusiveLock);
+		pf_disable_transaction_timeout();
+		wait_for_thaw();
+		return;
+	}
+
+	if (!stops_session(gates))
+		wait_for_thaw();
+	ereport(FATAL,
+			(errcode(ERRCODE_ADMIN_SHUTDOWN),
+			 errmsg("terminating logical replication worker because of a freeze"),
+			 errdetail("The next one goes on after the thaw.")));
 }
 
 bool

@@ -151,6 +151,38 @@ foreach my $case (
 	pass('the thaw ends it');
 }
 
+# --- a trigger that acts as the frozen role ----------------------------------
+
+{
+	sql($subscriber, q{
+CREATE ROLE definer;
+CREATE TABLE audit (id int);
+ALTER TABLE audit OWNER TO definer;
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+	'BEGIN INSERT INTO public.audit VALUES (NEW.id); RETURN NULL; END';
+ALTER FUNCTION note() OWNER TO definer;
+CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note();
+ALTER TABLE t ENABLE ALWAYS TRIGGER note;
+});
+	my $row = publish();
+	arrives($row);
+	is(sql($subscriber, "SELECT count(*) FROM audit WHERE id = $row"), '1', 'a trigger writes as another role');
+	my $from = log_size($subscriber);
+	my $id = sql($subscriber, q{SELECT freeze_role('definer')});
+	$row = publish();
+	wait_until($subscriber, "SELECT count(*) = 1 FROM pg_stat_activity WHERE $waiting");
+	my $pid = sql($subscriber, "SELECT pid FROM pg_stat_activity WHERE $waiting");
+	wait_until($subscriber, "SELECT count(*) = 1 FROM freeze_waiters WHERE id = $id AND pid = $pid AND since < clock_timestamp() - interval '1 s'");
+	is(count_log($subscriber, $from, qr/(?:LOG|WARNING|ERROR|FATAL):  (?!statement:).*logical replication/), 0, 'the worker waits there, quietly');
+	is(sql($subscriber, "SELECT count(*) FROM t WHERE id = $row"), '0', 'and nothing is applied');
+	is(sql($subscriber, "SELECT held FROM thaw($id)"), 't', 'it held');
+	arrives($row);
+	is(count_log($subscriber, $from, qr/FATAL:  terminating logical replication worker because of a freeze/), 1, 'then there is one disconnect');
+	is(sql($subscriber, "SELECT count(*) FROM audit WHERE id = $row"), '1', 'what was missed is applied once');
+	is(sql($subscriber, 'SELECT subenabled FROM pg_subscription'), 't', 'the subscription stays enabled');
+	sql($subscriber, 'DROP TRIGGER note ON t');
+}
+
 # --- two-phase: no door sees COMMIT PREPARED by an apply worker --------------
 
 {

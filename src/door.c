@@ -789,6 +789,18 @@ before_commit(void)
 }
 
 static void
+end_of_transaction(void)
+{
+	if (MyProc == NULL)
+		return;
+	passing = 0;
+	has_notified = false;
+	pf_belongs_end_transaction();
+	leave_commit();
+	pf_door_show_no_more();
+}
+
+static void
 transaction_event(XactEvent event, void *arg)
 {
 	switch (event)
@@ -800,16 +812,11 @@ transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 			if (unlikely(passing != 0))
 				pf_gate_count(passing, PF_COUNT_EXEMPT_COMMITS);
-			/* FALLTHROUGH */
+			end_of_transaction();
+			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			if (MyProc == NULL)
-				break;
-			passing = 0;
-			has_notified = false;
-			pf_belongs_end_transaction();
-			leave_commit();
-			pf_door_show_no_more();
+			end_of_transaction();
 			break;
 		default:
 			break;

@@ -770,9 +770,47 @@ thaw_database(PG_FUNCTION_ARGS)
 	return thaw_named(fcinfo, PF_DATABASE);
 }
 
+/*
+ * Opens a cluster that is closed without a freeze; false if it isn't.  That
+ * takes force: what was frozen is frozen no more, and nobody knows whether it
+ * should be.
+ */
+static bool
+open_without_freeze(bool force)
+{
+	static const char *const why[] = {
+		[PF_CAUSE_DAMAGE] = "the state file of pg_freeze was damaged when the server started",
+		[PF_CAUSE_PROMOTION] = "this server was promoted, and pg_freeze has not read all journals since",
+	};
+	PfGate		gate;
+
+	if (pf_gates == NULL || !superuser() || !pf_gate_read(InvalidOid, PF_NO_FREEZE, &gate))
+		return false;
+	if (!force)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the cluster is closed without a freeze"),
+				 errdetail("Because %s.", why[gate.record.cause]),
+				 errhint("To open it whatever was frozen: SELECT * FROM thaw_cluster(force => true);")));
+	if (pf_gate_remove(InvalidOid, PF_NO_FREEZE))
+		ereport(LOG,
+				(errmsg("pg_freeze: the cluster was opened by %s; it was closed because %s",
+						GetUserNameFromId(GetUserId(), false), why[gate.record.cause])));
+	ereport(NOTICE,
+			(errmsg("the cluster is open; it was closed because %s", why[gate.record.cause])));
+	return true;
+}
+
 Datum
 thaw_cluster(PG_FUNCTION_ARGS)
 {
+	check_server();
+	if (open_without_freeze(flag_argument(fcinfo, 0)) &&
+		journal_ids("target_kind = 'cluster' AND state NOT IN ('thawed', 'aborted')", 0, NULL, NULL) == NIL)
+	{
+		InitMaterializedSRF(fcinfo, 0);
+		return (Datum) 0;
+	}
 	return thaw_named(fcinfo, PF_CLUSTER);
 }
 

@@ -22,6 +22,7 @@ OBJS = \
 	src/statefile.o \
 	src/door.o \
 	src/plans.o \
+	src/wal.o \
 	src/belongs.o \
 	src/background.o \
 	src/login.o \

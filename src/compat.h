@@ -219,4 +219,9 @@ pf_wal_end(void)
 	return lsn;
 }
 
+/* The record of pages that are pruned while they are read, as 17 calls it. */
+#if PG_VERSION_NUM < 170000
+#define XLOG_HEAP2_PRUNE_ON_ACCESS XLOG_HEAP2_PRUNE
+#endif
+
 #endif							/* PF_COMPAT_H */

@@ -57,6 +57,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+#include "wal.h"
 
 #define LOOK_EVERY		1000	/* ms between looks whether the client is still there */
 #define OPEN_AFTER		10000	/* ms after a deadline that nobody has kept */
@@ -418,6 +419,16 @@ may_finish(const PfGate *gate)
 		(TransactionIdIsValid(GetTopTransactionIdIfAny()) || GetCurrentTransactionStartTimestamp() < gate->closed_at);
 }
 
+/* Which of the gates are closed altogether. */
+static uint64
+closed(uint64 gates)
+{
+	for (int i = 0; i < PF_GATES; i++)
+		if ((gates & (UINT64CONST(1) << i)) && pf_belongs_gate(i)->phase != PF_GATE_CLOSED)
+			gates &= ~(UINT64CONST(1) << i);
+	return gates;
+}
+
 /* Which of the gates stop something of this session that writes or doesn't. */
 static uint64
 stopping(bool writes, uint64 gates)
@@ -458,6 +469,54 @@ pass_door(PfDoor door, bool writes)
 
 /* ---- door 1: statements ------------------------------------------------- */
 
+/* Functions that come to a door of their own. */
+static const Oid irrevocable[] = {
+	F_NEXTVAL,
+	F_SETVAL_REGCLASS_INT8,
+	F_SETVAL_REGCLASS_INT8_BOOL,
+	F_LO_CREAT,
+	F_LO_CREATE,
+	F_LO_FROM_BYTEA,
+	F_LO_IMPORT_TEXT,
+	F_LO_IMPORT_TEXT_OID,
+	F_LO_PUT,
+	F_LO_UNLINK,
+	F_LO_TRUNCATE,
+	F_LO_TRUNCATE64,
+	F_LOWRITE,
+	F_PG_NOTIFY,
+	F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL,
+	F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL,
+	F_BRIN_SUMMARIZE_NEW_VALUES,
+	F_BRIN_SUMMARIZE_RANGE,
+	F_BRIN_DESUMMARIZE_RANGE,
+	F_GIN_CLEAN_PENDING_LIST
+};
+
+static bool
+is_irrevocable(Oid function)
+{
+	for (int i = 0; i < (int) lengthof(irrevocable); i++)
+		if (irrevocable[i] == function)
+			return true;
+	return false;
+}
+
+/*
+ * Whether the portal is from before a gate was closed: the functions of its
+ * query were looked up then, and don't come to their door again.
+ */
+static bool
+is_old_portal(void)
+{
+	uint64		gates = closed(pf_belongs().stopped);
+
+	for (int i = 0; i < PF_GATES && ActivePortal; i++)
+		if ((gates & (UINT64CONST(1) << i)) && ActivePortal->creation_time <= pf_belongs_gate(i)->shut_at)
+			return true;
+	return false;
+}
+
 static void
 come_to_statement_door(PlannedStmt *plan)
 {
@@ -465,7 +524,8 @@ come_to_statement_door(PlannedStmt *plan)
 
 	if (is_out_of_it() || pf_belongs().stopped == 0)
 		return;
-	writes = pf_plan_writes(plan);
+	pf_wal_note();
+	writes = pf_plan_writes(plan) || (is_old_portal() && pf_plan_calls(plan, irrevocable, lengthof(irrevocable)));
 	if (stopping(writes, pf_belongs().stopped) != 0 && (writes || !pf_plan_only_asks_us(plan)))
 		pass_door(PF_DOOR_STATEMENT, writes);
 }
@@ -547,14 +607,17 @@ is_commit_prepared(Node *statement)
 static void enter_commit(uint64 (*stopped_by) (void *arg), void *arg);
 static void leave_commit(void);
 
-/* The gates that stop COMMIT PREPARED of a transaction: this session's, and those of who prepared it. */
+/*
+ * The gates that stop COMMIT PREPARED of a transaction: this session's, and
+ * those of who prepared it.  One that drains waits for just that.
+ */
 static uint64
 stop_prepared(void *arg)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1];
 	volatile Oid owner = InvalidOid;
-	uint64		gates = stopping(true, pf_belongs().stopped);
+	uint64		gates;
 
 	values[0] = CStringGetTextDatum((char *) arg);
 	asking = true;
@@ -575,8 +638,9 @@ stop_prepared(void *arg)
 		asking = false;
 	}
 	PG_END_TRY();
+	gates = closed(pf_belongs().stopped);
 	if (OidIsValid(owner))
-		gates |= stopping(true, pf_belongs_to_role(owner));
+		gates |= closed(pf_belongs_to_role(owner));
 	return gates;
 }
 
@@ -594,7 +658,10 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 		pf_guard_drop_database((DropdbStmt *) statement);
 	if (any_gate() && !is_out_of_it() && IsTransactionState() && !IsAbortedTransactionBlockState() &&
 		utility_kind(statement) != UTILITY_PASSES && pf_belongs().stopped != 0)
+	{
+		pf_wal_note();
 		pass_door(PF_DOOR_STATEMENT, utility_kind(statement) == UTILITY_WRITES);
+	}
 	if (commits_prepared)
 		enter_commit(stop_prepared, ((TransactionStmt *) statement)->gid);
 	if (next_utility)
@@ -606,37 +673,6 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 }
 
 /* ---- door 2: functions -------------------------------------------------- */
-
-static bool
-is_irrevocable(Oid function)
-{
-	switch (function)
-	{
-		case F_NEXTVAL:
-		case F_SETVAL_REGCLASS_INT8:
-		case F_SETVAL_REGCLASS_INT8_BOOL:
-		case F_LO_CREAT:
-		case F_LO_CREATE:
-		case F_LO_FROM_BYTEA:
-		case F_LO_IMPORT_TEXT:
-		case F_LO_IMPORT_TEXT_OID:
-		case F_LO_PUT:
-		case F_LO_UNLINK:
-		case F_LO_TRUNCATE:
-		case F_LO_TRUNCATE64:
-		case F_LOWRITE:
-		case F_PG_NOTIFY:
-		case F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL:
-		case F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL:
-		case F_BRIN_SUMMARIZE_NEW_VALUES:
-		case F_BRIN_SUMMARIZE_RANGE:
-		case F_BRIN_DESUMMARIZE_RANGE:
-		case F_GIN_CLEAN_PENDING_LIST:
-			return true;
-		default:
-			return false;
-	}
-}
 
 /* Whether a function is called without a query: by the protocol's fast path. */
 static bool
@@ -663,27 +699,34 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 
 /*
  * Whether all that a transaction has written is its session's own temporary
- * tables: nothing of it is in the WAL, and every relation that it has locked
- * for writing is temporary.
+ * tables: every relation that it has locked for writing is temporary, and
+ * there is nothing in the WAL but what reading leaves there.  Without a lock on
+ * any it has written something else, unless that was rolled back.
  */
 static bool
 wrote_only_temporary(void)
 {
 	LockData   *locks;
+	bool		any = false;
+	PfWalContent content;
 
-	if (XactLastRecEnd != InvalidXLogRecPtr || has_notified)
+	if (has_notified)
 		return false;
 	locks = GetLockStatusData();
 	for (int i = 0; i < locks->nelements; i++)
 	{
 		LockInstanceData *lock = &locks->locks[i];
+		LOCKMASK	stronger = lock->holdMask & ~LOCKBIT_ON(AccessShareLock);
 
-		if (lock->pid == MyProcPid && lock->locktag.locktag_type == LOCKTAG_RELATION &&
-			(lock->holdMask & ~(LOCKBIT_ON(AccessShareLock) | LOCKBIT_ON(RowShareLock))) != 0 &&
-			get_rel_persistence(lock->locktag.locktag_field2) != RELPERSISTENCE_TEMP)
+		if (lock->pid != MyProcPid || lock->locktag.locktag_type != LOCKTAG_RELATION || stronger == 0)
+			continue;
+		if (get_rel_persistence(lock->locktag.locktag_field2) == RELPERSISTENCE_TEMP)
+			any = true;
+		else if (stronger != LOCKBIT_ON(RowShareLock))
 			return false;
 	}
-	return true;
+	content = pf_wal_content();
+	return content == PF_WAL_UNDONE || (any && content != PF_WAL_CHANGES);
 }
 
 /* The gates that stop the commit of this transaction. */
@@ -691,11 +734,8 @@ static uint64
 stop_commit(void *arg)
 {
 	PfBelongs	belongs = pf_belongs();
-	uint64		gates = 0;
+	uint64		gates = closed(belongs.stopped);
 
-	for (int i = 0; i < PF_GATES; i++)
-		if ((belongs.stopped & (UINT64CONST(1) << i)) && pf_belongs_gate(i)->phase == PF_GATE_CLOSED)
-			gates |= UINT64CONST(1) << i;
 	passing = belongs.covered & ~belongs.stopped;
 	if (gates != 0 && wrote_only_temporary())
 		gates = 0;
@@ -796,6 +836,7 @@ end_of_transaction(void)
 	passing = 0;
 	has_notified = false;
 	pf_belongs_end_transaction();
+	pf_wal_forget();
 	leave_commit();
 	pf_door_show_no_more();
 }

@@ -241,6 +241,9 @@ pf_gate_close(Oid home, int64 id, PfGatePhase phase)
 		if (gate->closed_at == 0)
 			gate->closed_at = GetCurrentTimestamp();
 		publish();
+		/* not before: what is younger shall have seen it */
+		if (phase == PF_GATE_CLOSED)
+			gate->shut_at = GetCurrentTimestamp();
 	}
 	else
 		gate = NULL;
@@ -433,7 +436,7 @@ pf_gates_load(const PfGateRecord *records, int count)
 
 		gate->record = records[i];
 		gate->phase = records[i].opening ? PF_GATE_OPEN : PF_GATE_CLOSED;
-		gate->closed_at = GetCurrentTimestamp();
+		gate->closed_at = gate->shut_at = GetCurrentTimestamp();
 		gate->restarted = true;
 	}
 	publish();

@@ -13,6 +13,7 @@
 #include "catalog/pg_proc.h"
 #include "commands/extension.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/nodes.h"
 #include "pg_freeze.h"
 #include "plans.h"
 #include "utils/lsyscache.h"
@@ -32,6 +33,24 @@ pf_plan_writes(PlannedStmt *plan)
 			return true;
 	}
 	return false;
+}
+
+/* See plans.h. */
+bool
+pf_plan_calls(PlannedStmt *plan, const Oid *functions, int count)
+{
+	char	   *text = nodeToString(plan);
+	bool		found = false;
+
+	for (int i = 0; i < count && !found; i++)
+	{
+		char	   *call = psprintf("funcid %u ", functions[i]);
+
+		found = strstr(text, call) != NULL;
+		pfree(call);
+	}
+	pfree(text);
+	return found;
 }
 
 /* Whether an expression calls a function that isn't an extension's; "found" is set where it calls one that is. */

@@ -19,6 +19,12 @@
 extern bool pf_plan_writes(PlannedStmt *plan);
 
 /*
+ * Whether any of these functions is called anywhere in a plan, but in what
+ * runs as a query of its own.  Takes long for a large plan.
+ */
+extern bool pf_plan_calls(PlannedStmt *plan, const Oid *functions, int count);
+
+/*
  * Whether a plan does nothing but call functions of pg_freeze or read its
  * views: so that, in mode "all" too, somebody who is no superuser can look
  * and thaw.  Reads catalogs.

@@ -27,15 +27,13 @@ my $waiting = q{backend_type LIKE 'logical replication %worker' AND query = 'wai
 
 sql($publisher, 'CREATE EXTENSION pg_freeze; CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE late (id int PRIMARY KEY)');
 sql($publisher, 'INSERT INTO late SELECT generate_series(1, 100)');
-sql($publisher, 'CREATE PUBLICATION p FOR TABLE t, late');
+sql($publisher, 'CREATE PUBLICATION p FOR TABLE t; CREATE PUBLICATION other FOR TABLE late');
 sql($subscriber, q{
 CREATE EXTENSION pg_freeze;
 CREATE TABLE t (id int PRIMARY KEY);
 CREATE ROLE keeper LOGIN SUPERUSER;
 CREATE ROLE reader LOGIN;
 });
-# the publication has a table that is missing here until later
-sql($publisher, 'ALTER PUBLICATION p DROP TABLE late');
 sql($subscriber, sprintf(q{CREATE SUBSCRIPTION s CONNECTION $$%s$$ PUBLICATION p WITH (two_phase = on, disable_on_error = true)},
 		$publisher->connstr('postgres')));
 sql($subscriber, 'ALTER SUBSCRIPTION s OWNER TO keeper');
@@ -201,15 +199,13 @@ ALTER TABLE t ENABLE ALWAYS TRIGGER note;
 # --- a frozen publisher -----------------------------------------------------
 
 {
-	sql($publisher, 'ALTER PUBLICATION p ADD TABLE late');
 	sql($subscriber, 'CREATE TABLE late (id int PRIMARY KEY)');
 	$publisher->backup('before');
 	my $standby = PostgreSQL::Test::Cluster->new('standby');
 	$standby->init_from_backup($publisher, 'before', has_streaming => 1);
 	$standby->start;
 	wait_until($publisher, q{SELECT count(*) = 2 FROM pg_stat_replication WHERE state = 'streaming'});
-	my $walsenders = q{SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_replication WHERE backend_type IS NOT NULL};
-	$walsenders = q{SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_replication};
+	my $walsenders = q{SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_replication};
 	my $pids = sql($publisher, $walsenders);
 	my $id = sql($publisher, 'SELECT freeze_cluster()');
 
@@ -224,7 +220,10 @@ ALTER TABLE t ENABLE ALWAYS TRIGGER note;
 	sql($subscriber, 'ALTER SUBSCRIPTION s ENABLE');
 	wait_until($publisher, q{SELECT active FROM pg_replication_slots WHERE slot_name = 's'});
 	pass('a subscriber connects to it');
-	sql($subscriber, 'ALTER SUBSCRIPTION s REFRESH PUBLICATION WITH (copy_data = false)');
+	sql($subscriber, sprintf(q{CREATE SUBSCRIPTION other CONNECTION $$%s$$ PUBLICATION other}, $publisher->connstr('postgres')));
+	wait_until($subscriber, q{SELECT count(*) = 100 FROM late});
+	pass('a new one copies its tables');
+	sql($subscriber, 'DROP SUBSCRIPTION other');
 	is(sql($publisher, "SELECT held FROM thaw($id)"), 't', 'it held');
 	arrives(publish());
 	pass('and replication goes on after the thaw');

@@ -20,6 +20,7 @@ use Time::HiRes qw(time usleep);
 my $clients = $ENV{PF_CLIENTS} || 50;
 my $seconds = $ENV{PF_SECONDS} || 10;
 my $dir = PostgreSQL::Test::Utils::tempdir('pgbench');
+my $patience_most = 30;    # s, below pg_freeze.max_wait
 
 # fsync, because figures count in commits
 my $node = new_server('main', conf => qq{
@@ -89,7 +90,7 @@ sub open_dba
 sub ask
 {
 	my ($dba, $sql) = @_;
-	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+	my $end = time + $patience_most;
 
 	$dba->{out} = '';
 	$dba->{in} .= "$sql;\n\\echo --\n";
@@ -308,7 +309,7 @@ sub round
 		my $full = $opt{full} && @holds % $opt{full} == $opt{full} - 1;
 		if ($full)
 		{
-			my $patience = time + $PostgreSQL::Test::Utils::timeout_default;
+			my $patience = time + $patience_most;
 			usleep(1000) until ask($dba, "SELECT count(*) >= $n FROM freeze_waiters WHERE id = $id") eq 't' || time > $patience;
 			foreach my $row (split /\n/, ask($dba, 'SELECT object, count(*) FROM freeze_waiters GROUP BY 1'))
 			{
@@ -320,7 +321,7 @@ sub round
 		# who isn't meant goes on
 		if ($beside)
 		{
-			my $patience = time + $PostgreSQL::Test::Utils::timeout_default;
+			my $patience = time + $patience_most;
 			my $goes = 0;
 			usleep(1000) until ($goes = ask($dba, "SELECT sum(n) > $others FROM beside.counters") eq 't') || time > $patience;
 			$stopped++ unless $goes;
@@ -339,7 +340,7 @@ sub round
 		diag("$name, freeze $id: held $hold{held}, $hold{lost_reason}") if $bad == 1;
 		if ($full)
 		{
-			my $patience = time + $PostgreSQL::Test::Utils::timeout_default;
+			my $patience = time + $patience_most;
 			my $all = 0;
 			usleep(1000) until ($all = ask($dba, "SELECT bool_and(c.n > h.n) FROM unnest('$held'::bigint[]) WITH ORDINALITY h (n, id) JOIN app.counters c USING (id) WHERE id <= $n") eq 't')
 				|| time > $patience;
@@ -416,7 +417,7 @@ if (!$ENV{PF_ROUNDS} || 'reject' =~ /$ENV{PF_ROUNDS}/)
 		my ($id, $ms) = ask($dba, q{SELECT freeze_database(strategy => 'gate', action => 'reject', drain_timeout => '10s')});
 		my $first = ask($dba, 'SELECT count(*) FROM app.acked');
 		my $refused = sprintf 'SELECT refused FROM freeze_status WHERE id = %s', $id;
-		my $patience = time + $PostgreSQL::Test::Utils::timeout_default;
+		my $patience = time + $patience_most;
 		usleep(1000) until ask($dba, $refused) > 0 || time > $patience;
 		my $second = ask($dba, 'SELECT count(*) FROM app.acked');
 		diag("reject, freeze $id: $first, then $second") if $second ne $first && !$grown++;

@@ -570,7 +570,8 @@ leave_thaw(int code, Datum board)
 	pf_scheduler_leave_to(DatumGetUInt32(board));
 }
 
-static void
+/* False if it had to be done in the caller's transaction. */
+static bool
 run_thaw(PfRequest *request, Size size, RowSink *sink, bool require_held)
 {
 	PfReply		reply = {.row = verdict_row,.notice = caller_notice,.arg = sink};
@@ -583,10 +584,14 @@ run_thaw(PfRequest *request, Size size, RowSink *sink, bool require_held)
 			ereport(ERROR,
 					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 					 errmsg("no background worker is free, and this transaction cannot thaw by itself"),
+					 request->opened ?
+					 errdetail("It is read-only or not READ COMMITTED. The gate is open already; the sleeping worker writes it down.") :
 					 errdetail("It is read-only or not READ COMMITTED."),
 					 errhint("Thaw in a READ COMMITTED, READ WRITE transaction, or raise max_worker_processes.")));
 		ereport(WARNING,
-				(errmsg("no background worker is free: the thaw takes effect when this transaction commits"),
+				(errmsg(request->opened ?
+						"no background worker is free: the gate is open, and the thaw is written down when this transaction commits" :
+						"no background worker is free: the thaw takes effect when this transaction commits"),
 				 errhint("Raise max_worker_processes; a restart is needed.")));
 		pf_thaw_here(request, &reply);
 	}
@@ -595,6 +600,7 @@ run_thaw(PfRequest *request, Size size, RowSink *sink, bool require_held)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("freeze %s is thawed, but it is not certain that it held", sink->not_held),
 				 errdetail("%s", sink->not_held_why)));
+	return elsewhere;
 }
 
 /* Thaws the freezes (List of PfFreeze *) and fills the result set. */
@@ -623,12 +629,14 @@ thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
 	{
 		PG_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(board));
 		{
-			run_thaw(request, size, &sink, require_held);
+			/* with no worker it may be rolled back */
+			if (!run_thaw(request, size, &sink, require_held))
+				pf_scheduler_leave_to(board);
 		}
 		PG_END_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(board));
 	}
 	else
-		run_thaw(request, size, &sink, require_held);
+		(void) run_thaw(request, size, &sink, require_held);
 	return (Datum) 0;
 }
 

@@ -346,6 +346,12 @@ remind(PfFreeze *freeze)
 }
 
 static TimestampTz
+since_when_gone_on(PfFreeze *freeze)
+{
+	return freeze->strategy->gone_on ? freeze->strategy->gone_on(freeze) : 0;
+}
+
+static TimestampTz
 remind_at(const PfFreeze *freeze)
 {
 	return Max(freeze->frozen_at, freeze->reminded_at) + (int64) pf_guc_remind_after * USECS_PER_SEC;
@@ -360,7 +366,7 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ErrorData  *error = NULL;
-	TimestampTz gone_on = freeze->strategy->gone_on ? freeze->strategy->gone_on(freeze) : 0;
+	TimestampTz gone_on = since_when_gone_on(freeze);
 	PfThaw		thaw = {.context = CurrentMemoryContext,.impatient = impatient};
 
 	switch (freeze->state)
@@ -377,10 +383,11 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 		case PF_LOST:
 			if (freeze->thaw_at != 0 && freeze->thaw_at <= now)
 				thaw.why = "thawed on schedule";
-			else if (gone_on && now < TimestampTzPlusMilliseconds(gone_on, LEFT_ALONE))
-				*again = LEFT_ALONE;
-			else if (gone_on)
-				thaw.why = "thawed by somebody who could not write it down";
+			else if (gone_on != 0)
+			{
+				if (gone_on <= now - LEFT_ALONE * INT64CONST(1000))
+					thaw.why = "thawed by somebody who could not write it down";
+			}
 			else if (pf_guc_on_restart == PF_RESTART_THAW && freeze->frozen_at < PgStartTime)
 				thaw.why = "thawed because pg_freeze.on_restart is thaw";
 			else
@@ -403,7 +410,7 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 
 /* When to look at a freeze again, 0: never. */
 static TimestampTz
-next_time(const PfFreeze *freeze)
+next_time(PfFreeze *freeze)
 {
 	switch (freeze->state)
 	{
@@ -414,7 +421,10 @@ next_time(const PfFreeze *freeze)
 			{
 				TimestampTz at = freeze->thaw_at ? freeze->thaw_at : remind_at(freeze);
 				TimestampTz now = GetCurrentTimestamp();
+				TimestampTz gone_on = since_when_gone_on(freeze);
 
+				if (gone_on != 0)
+					at = Min(at, TimestampTzPlusMilliseconds(gone_on, LEFT_ALONE));
 				/* due: somebody works on it, or a thaw could not even begin */
 				return at > now ? at : TimestampTzPlusMilliseconds(now, 1000);
 			}

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "executor/spi.h"
 #include "journal.h"
 #include "miscadmin.h"
 #include "step.h"
@@ -264,6 +265,33 @@ pf_try_thaw(int64 id, PfThaw *thaw)
 	return error;
 }
 
+/*
+ * The verdict of a freeze that somebody else has come to write down the thaw
+ * of, the scheduler say.  False: it is live, or was never frozen.
+ */
+static bool
+tell_over(int64 id, PfReply *reply)
+{
+	PfFreeze   *freeze = pf_read_freeze(id);
+	Oid			type = INT8OID;
+	Datum		value = Int64GetDatum(id);
+	char	   *row[12] = {psprintf(INT64_FORMAT, id), pf_target_text(&freeze->target), unconstify(char *, freeze->strategy->name)};
+	PfSpi		spi;
+
+	if (freeze->state != PF_THAWED)
+		return false;
+	pf_begin();
+	spi = pf_spi_begin();
+	journal_execute("SELECT held, lost_reason, evidence, frozen_at, thawed_at, frozen_lsn, thawed_lsn, restored, skipped"
+					" FROM @.freeze_journal WHERE id = $1", 1, &type, &value, NULL, true);
+	for (int i = 3; i < (int) lengthof(row); i++)
+		row[i] = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i - 2);
+	reply->row(reply, lengthof(row), row);
+	pf_spi_end(spi);
+	CommitTransactionCommand();
+	return true;
+}
+
 void
 pf_run_thaw(const PfRequest *request, PfReply *reply)
 {
@@ -275,14 +303,15 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 	/* one that fails doesn't keep the others frozen */
 	for (int i = 0; i < request->nids; i++)
 	{
-		ErrorData  *error;
+		ErrorData  *error = NULL;
 
 		pf_lock_freeze(request->ids[i]);
-		error = pf_try_thaw(request->ids[i], &thaw);
+		if (!request->opened || !tell_over(request->ids[i], reply))
+			error = pf_try_thaw(request->ids[i], &thaw);
 		pf_unlock_freeze(request->ids[i]);
 		if (first == NULL)
 			first = error;
-		if (error && thaw.decide && reply->cancelled(reply))
+		if (error && !request->opened && reply->cancelled(reply))
 			break;
 	}
 	if (first)

@@ -524,6 +524,25 @@ foreach my $how (qw(cancel terminate))
 	eval { $thawing->quit };
 }
 
+# The scheduler comes before the worker of who asked.
+{
+	my $thawing = open_session($node);
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my $control = open_session($node);
+	my $id = sql($node, "SELECT freeze_role('shop', thaw_after => '3 s')");
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+	my $state;
+
+	kill 'STOP', $postmaster;
+	$thawing->query_until(qr/^/, "SELECT id, held, evidence ~ '^gate closed; ', restored FROM thaw($id);\n");
+	do { $state = $control->query("SELECT state || ' ' || end_reason FROM freeze_journal WHERE id = $id") }
+		while ($state !~ /^thawed/ && time < $end);
+	like($state, qr/^thawed thawed on schedule/, 'the scheduler thaws');
+	kill 'CONT', $postmaster;
+	is($thawing->query('SELECT 1'), "$id|t|t|0\n1", 'who asked for it gets the verdict all the same');
+	$_->quit foreach $thawing, $control;
+}
+
 # ---- on paper ----------------------------------------------------------------
 
 {

@@ -343,6 +343,7 @@ sub round
 		}
 		my $second = ask($dba, $look);
 		diag("$name, freeze $id: $first, then $second") if $second ne $first && !$grown++;
+		push @closed, ask($dba, "SELECT 1000 * extract(epoch FROM j.frozen_at - g.closed_at) FROM freeze_journal j, freeze_gate(j.id) g WHERE j.id = $id");
 		my $held = $full ? ask($dba, $counters) : undef;
 		my ($row, $thaw_ms) = ask($dba, "SELECT $verdict FROM thaw($id)");
 		my %hold;
@@ -350,7 +351,6 @@ sub round
 		push @holds, \%hold;
 		push @called, $ms;
 		push @thawed, $thaw_ms;
-		push @closed, ask($dba, "SELECT 1000 * extract(epoch FROM frozen_at - engaged_at) FROM freeze_journal WHERE id = $id");
 		$bad++ if "$hold{held}|$hold{lost_reason}" ne 't|';
 		diag("$name, freeze $id: held $hold{held}, $hold{lost_reason}") if $bad == 1;
 		if ($full)

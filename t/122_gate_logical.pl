@@ -16,6 +16,7 @@ my $publisher = new_server('publisher', streaming => 1, conf => q{
 shared_preload_libraries = 'pg_freeze'
 pg_freeze.strategy = 'gate'
 wal_level = logical
+logical_decoding_work_mem = 64kB
 });
 my $subscriber = new_server('subscriber', conf => q{
 shared_preload_libraries = 'pg_freeze'
@@ -23,6 +24,7 @@ pg_freeze.strategy = 'gate'
 wal_level = logical
 wal_retrieve_retry_interval = 200ms
 });
+my $parallel = $subscriber->pg_version >= 16;
 my $waiting = q{backend_type LIKE 'logical replication %worker' AND query = 'waiting for a thaw (pg_freeze)'};
 
 sql($publisher, 'CREATE EXTENSION pg_freeze; CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE late (id int PRIMARY KEY)');
@@ -34,8 +36,9 @@ CREATE TABLE t (id int PRIMARY KEY);
 CREATE ROLE keeper LOGIN SUPERUSER;
 CREATE ROLE reader LOGIN;
 });
-sql($subscriber, sprintf(q{CREATE SUBSCRIPTION s CONNECTION $$%s$$ PUBLICATION p WITH (two_phase = on, disable_on_error = true)},
-		$publisher->connstr('postgres')));
+sql($subscriber, sprintf(q{CREATE SUBSCRIPTION s CONNECTION $$%s$$ PUBLICATION p
+	WITH (two_phase = on, disable_on_error = true, streaming = %s)},
+		$publisher->connstr('postgres'), $parallel ? 'parallel' : 'on'));
 sql($subscriber, 'ALTER SUBSCRIPTION s OWNER TO keeper');
 sql($publisher, 'INSERT INTO t VALUES (0)');
 wait_until($subscriber, q{SELECT count(*) = 1 FROM t});
@@ -194,6 +197,26 @@ ALTER TABLE t ENABLE ALWAYS TRIGGER note;
 	is(sql($subscriber, "SELECT held FROM thaw($id)"), 't', 'it held');
 	arrives(1001);
 	is(sql($subscriber, 'SELECT count(*) FROM pg_prepared_xacts'), '0', 'after the thaw it is committed');
+}
+
+# --- in the middle of a large transaction ------------------------------------
+
+{
+	my $session = open_session($publisher);
+	$session->query_safe(q{BEGIN; INSERT INTO t SELECT generate_series(2001, 12000)});
+	wait_until($publisher, q{SELECT stream_count > 0 FROM pg_stat_replication_slots WHERE slot_name = 's'});
+	wait_until($subscriber, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'logical replication parallel worker' AND backend_xid IS NOT NULL})
+	  if $parallel;
+	my $id = sql($subscriber, q{SELECT freeze_database(in_flight => 'drain')});
+	is(sql($subscriber, "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'logical replication %worker' AND NOT ($waiting)
+			AND backend_xid IS NOT NULL"), '0', 'no worker is in the middle of a transaction once the freeze is made');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	wait_until($subscriber, "SELECT count(*) = 1 FROM pg_stat_activity WHERE $waiting");
+	is(sql($subscriber, 'SELECT count(*) FROM t WHERE id > 2000'), '0', 'nothing of it is there');
+	is(sql($subscriber, "SELECT held FROM thaw($id)"), 't', 'it held');
+	arrives(12000);
+	is(sql($subscriber, 'SELECT count(*) FROM t WHERE id > 2000'), '10000', 'all of it arrives after the thaw');
 }
 
 # --- a frozen publisher -----------------------------------------------------

@@ -183,65 +183,6 @@ sub finish_psqls
 	return ($acked, \%errors);
 }
 
-# ---- the WAL ---------------------------------------------------------------------
-
-# Relations of pg_freeze by file, and those of the schema app.
-sub files
-{
-	my ($condition) = @_;
-	return map { $_ => 1 } split /\n/, sql($node, qq{
-WITH r AS (SELECT c.oid, c.reltoastrelid FROM pg_class c WHERE $condition)
-SELECT (SELECT oid FROM pg_database WHERE datname = 'postgres') || '/' || pg_relation_filenode(c.oid)
-FROM pg_class c
-WHERE pg_relation_filenode(c.oid) IS NOT NULL AND (c.oid IN (SELECT oid FROM r) OR c.oid IN (SELECT reltoastrelid FROM r)
-	OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid IN (SELECT oid FROM r UNION SELECT reltoastrelid FROM r)))});
-}
-
-sub lsn { my ($high, $low) = split m{/}, $_[0]; return hex($high) * 2**32 + hex($low); }
-
-# Looks at every commit in the WAL: what was committed in a hold, and isn't
-# pg_freeze's own; and how many others there were.  "all": every relation of
-# the database counts, not only those of the schema app.
-sub commits_in_holds
-{
-	my ($all, $from, @holds) = @_;
-	my %own = files(q{c.oid IN (SELECT objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e')
-		OR c.relname IN ('freeze_journal_id_seq')});
-	my %app = files(q{c.relnamespace = 'app'::regnamespace});
-	my $end = sql($node, 'SELECT pg_switch_wal(); SELECT pg_current_wal_flush_lsn()') =~ s/.*\n//r;
-	my ($others, $own_commits, $last, @found, %wrote) = (0, 0, 0);
-	my ($bindir) = $node->installed_command('pg_waldump');
-
-	open my $wal, '-|', $bindir, '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $end or die "pg_waldump: $!";
-	while (my $line = <$wal>)
-	{
-		my ($xid, $lsn, $rest) = $line =~ m{tx:\s*(\d+), lsn: ([0-9A-F]+/[0-9A-F]+),(.*)} or next;
-		$last = $lsn = lsn($lsn);
-		if ($xid != 0)
-		{
-			$wrote{$xid}{"$1/$2"} = 1 while $rest =~ m{rel \d+/(\d+)/(\d+)}g;
-		}
-		next unless $rest =~ /desc: COMMIT/;
-		my %rels = map { %{ delete($wrote{$_}) || {} } } $xid, $rest =~ /subxacts: ([\d ]+)/ ? split(/ /, $1) : ();
-		my @strange = grep { $all ? !$own{$_} : $app{$_} } sort keys %rels;
-		@strange = ('nothing that can be seen') if $all && !%rels;
-		if (!@strange)
-		{
-			$own_commits++;
-			next;
-		}
-		$others++;
-		foreach my $hold (@holds)
-		{
-			push @found, "freeze $hold->{id}, $hold->{frozen_lsn} to $hold->{thawed_lsn}: transaction $xid, which wrote @strange: $line"
-			  if $lsn >= lsn($hold->{frozen_lsn}) && $lsn < lsn($hold->{thawed_lsn});
-		}
-	}
-	close $wal;
-	die 'pg_waldump did not get as far as the last thaw' if $last < lsn($holds[-1]{thawed_lsn});
-	return ($others, @found);
-}
-
 # ---- figures -----------------------------------------------------------------------
 
 sub median { return quantile(0.5, @_); }
@@ -365,7 +306,7 @@ sub round
 		}
 	}
 	my $done = sum0(map { finish_pgbench($_, "$name, $_->{schema}") } @loads);
-	my ($others, @found) = commits_in_holds($opt{all}, $from, @holds);
+	my ($others, @found) = commits_in_holds($node, $opt{all}, $from, @holds);
 
 	is($grown, 0, "$name: no two looks in a hold differ");
 	is($bad, 0, "$name: each freeze held");
@@ -441,7 +382,7 @@ if (!$ENV{PF_ROUNDS} || 'reject' =~ /$ENV{PF_ROUNDS}/)
 		usleep(1000) until ask($dba, "SELECT count(*) > $second + 100 FROM app.acked") eq 't' || time > $end;
 	}
 	my ($acked, $errors) = finish_psqls($load);
-	my ($others, @found) = commits_in_holds(1, $from, @holds);
+	my ($others, @found) = commits_in_holds($node, 1, $from, @holds);
 	my $refused = delete $errors->{'25006'};
 	my $in_between = delete $errors->{'25P02'};
 

@@ -20,6 +20,7 @@ our @EXPORT = qw(
   live unfinished start_again log_size
   kill_backend journal recovered next_call
   strong_locks statement_goes writing goes_on
+  commits_in_holds
 );
 
 # A running server; conf => text is appended to its configuration.
@@ -404,6 +405,58 @@ sub goes_on
 		return 1 if writing($node, %opt) eq 'done';
 	}
 	return 0;
+}
+
+# The files of relations and of what belongs to them, as pg_waldump names them.
+sub files
+{
+	my ($node, $condition) = @_;
+	return map { $_ => 1 } split /\n/, sql($node, qq{
+WITH r AS (SELECT c.oid, c.reltoastrelid FROM pg_class c WHERE $condition)
+SELECT (SELECT oid FROM pg_database WHERE datname = 'postgres') || '/' || pg_relation_filenode(c.oid)
+FROM pg_class c
+WHERE pg_relation_filenode(c.oid) IS NOT NULL AND (c.oid IN (SELECT oid FROM r) OR c.oid IN (SELECT reltoastrelid FROM r)
+	OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid IN (SELECT oid FROM r UNION SELECT reltoastrelid FROM r)))});
+}
+
+sub lsn { my ($high, $low) = split m{/}, $_[0]; return hex($high) * 2**32 + hex($low); }
+
+# Looks at every commit in the WAL: how many were not pg_freeze's own, and those
+# of them that are in a hold, which has id, frozen_lsn and thawed_lsn.  "all":
+# every relation counts, not only those of the schema app.
+sub commits_in_holds
+{
+	my ($node, $all, $from, @holds) = @_;
+	my %own = files($node, q{c.oid IN (SELECT objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e')
+		OR c.relname IN ('freeze_journal_id_seq')});
+	my %app = files($node, q{c.relnamespace = 'app'::regnamespace});
+	my $end = sql($node, 'SELECT pg_switch_wal(); SELECT pg_current_wal_flush_lsn()') =~ s/.*\n//r;
+	my ($others, $last, @found, %wrote) = (0, 0);
+
+	open my $wal, '-|', $node->installed_command('pg_waldump'), '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $end or die "pg_waldump: $!";
+	while (my $line = <$wal>)
+	{
+		my ($xid, $lsn, $rest) = $line =~ m{tx:\s*(\d+), lsn: ([0-9A-F]+/[0-9A-F]+),(.*)} or next;
+		$last = $lsn = lsn($lsn);
+		if ($xid != 0)
+		{
+			$wrote{$xid}{"$1/$2"} = 1 while $rest =~ m{rel \d+/(\d+)/(\d+)}g;
+		}
+		next unless $rest =~ /desc: COMMIT/;
+		my %rels = map { %{ delete($wrote{$_}) || {} } } $xid, $rest =~ /subxacts: ([\d ]+)/ ? split(/ /, $1) : ();
+		my @strange = grep { $all ? !$own{$_} : $app{$_} } sort keys %rels;
+		@strange = ('nothing that can be seen') if $all && !%rels;
+		next unless @strange;
+		$others++;
+		foreach my $hold (@holds)
+		{
+			push @found, "freeze $hold->{id}, $hold->{frozen_lsn} to $hold->{thawed_lsn}: transaction $xid, which wrote @strange: $line"
+			  if $lsn >= lsn($hold->{frozen_lsn}) && $lsn < lsn($hold->{thawed_lsn});
+		}
+	}
+	close $wal;
+	die 'pg_waldump did not get as far as the last thaw' if $last < lsn($holds[-1]{thawed_lsn});
+	return ($others, @found);
 }
 
 sub log_size

@@ -164,6 +164,30 @@ is(raw_login('boss', database => 'postgres'), '57P03', 'a superuser whose own ro
 is(raw_login('caller', database => 'postgres'), 'in', 'another superuser is not');
 sql($node, "SELECT thaw($id)");
 
+# --- a thaw that is long overdue ------------------------------------------
+
+{
+	$id = sql($node, q{SELECT freeze_role('app', mode => 'all', thaw_after => '3 s')});
+	# asleep, they are connected to no database and in no view
+	my @schedulers = backends($node, qr/pg_freeze (?:scheduler|launcher)/);
+	cmp_ok(kill('STOP', @schedulers), '>', 0, 'nobody keeps the deadline');
+	is(raw_login('agent', database => 'postgres'), '57P03', 'a scheduled freeze');
+	$before = log_size($node);
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+	my $outcome;
+	do
+	{
+		$outcome = raw_login('agent', database => 'postgres');
+		# the log need not have a line for each of a busy loop
+		select(undef, undef, undef, 0.2);
+	} while ($outcome ne 'in' && time < $end);
+	is($outcome, 'in', 'whoever logs in opens a gate that nobody else has opened');
+	ok($node->log_contains(qr/freeze $id should have been thawed at/, $before), 'and the log says so');
+	kill 'CONT', @schedulers;
+	wait_until($node, "SELECT count(*) = 0 FROM freeze_status WHERE id = $id");
+	pass('the thaw is finished later');
+}
+
 # --- a database -----------------------------------------------------------
 
 $id = sql($node, q{SELECT freeze_database('shop', mode => 'all')});

@@ -165,6 +165,22 @@ foreach my $how ('the crash of a backend', 'the death of the postmaster')
 	ok(!-e $file, 'nothing is left');
 }
 
+# --- a file that is older than the journal --------------------------------
+
+# As in a copy of the data directory that is started without recovery.signal.
+{
+	my $id = sql($node, q{SELECT freeze_role('app', strategy => 'gate')});
+	my $content = slurp_file($file);
+
+	is(sql($node, "SELECT held FROM thaw($id)"), 't', 'thawed');
+	$node->stop;
+	append_to_file($file, $content);
+	$node->start;
+	ok(goes_on($node), 'an old file: what it closes, the journal opens');
+	wait_until($node, q{SELECT pg_stat_file('pg_freeze.gates', true) IS NULL});
+	pass('an old file: and it is removed');
+}
+
 # --- DROP DATABASE --------------------------------------------------------
 
 {

@@ -39,6 +39,7 @@ OBJS = \
 	src/board.o \
 	src/scheduler.o \
 	src/launcher.o \
+	src/live.o \
 	src/guard.o \
 	src/functions.o
 

@@ -203,26 +203,26 @@ RETURNS TABLE (item text, kind text, object text, detail text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_check IS 'dry run: what a freeze would change, who is in its way, what leaks, who else is stopped';
 
-CREATE FUNCTION freeze_extend(id bigint, by interval)
+CREATE FUNCTION freeze_extend(id bigint, by interval, home name DEFAULT NULL)
 RETURNS timestamptz AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION freeze_extend IS 'set the deadline of a freeze to now plus the interval; 0 removes it';
+COMMENT ON FUNCTION freeze_extend IS 'set the deadline of a freeze to now plus the interval; 0 removes it; home is the database where it was made';
 
-CREATE FUNCTION freeze_alter(id bigint, action text)
+CREATE FUNCTION freeze_alter(id bigint, action text, home name DEFAULT NULL)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_alter IS 'have work that meets a live freeze wait, or get an error: those who wait already, too';
 
-CREATE FUNCTION freeze_pass(id bigint)
+CREATE FUNCTION freeze_pass(id bigint, home name DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_pass IS 'what lets a session through a freeze: SET pg_freeze.pass to it';
 
 /* ---- thawing ---------------------------------------------------------- */
 
-CREATE FUNCTION thaw(INOUT id bigint, require_held boolean DEFAULT false,
+CREATE FUNCTION thaw(INOUT id bigint, require_held boolean DEFAULT false, home name DEFAULT NULL,
 	OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
 	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn,
 	OUT restored int, OUT skipped int)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'thaw' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION thaw IS 'end a freeze and put back exactly what it took';
+COMMENT ON FUNCTION thaw IS 'end a freeze and put back exactly what it took; home is the database where it was made';
 
 CREATE FUNCTION thaw_label(label text, require_held boolean DEFAULT false,
 	OUT id bigint, OUT target text, OUT strategy text, OUT held boolean, OUT lost_reason text, OUT evidence text,
@@ -315,7 +315,24 @@ CREATE FUNCTION freeze_gate(id bigint,
 RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT ROWS 1;
 COMMENT ON FUNCTION freeze_gate IS 'the gate of this freeze in shared memory, and what happened there; no row if there is none';
 
+-- What shared memory knows; with shared_preload_libraries = 'pg_freeze'.
+CREATE FUNCTION freeze_elsewhere(OUT id bigint, OUT target_kind text, OUT target_name text, OUT mode text,
+	OUT strategy text, OUT state text, OUT in_force boolean, OUT action text, OUT in_flight text,
+	OUT waiters int, OUT refused bigint, OUT exempt_commits bigint,
+	OUT since timestamptz, OUT thaw_at timestamptz, OUT lost_at timestamptz, OUT retaken_at timestamptz,
+	OUT by text, OUT session_user_name text, OUT reason text, OUT label text,
+	OUT changed bigint, OUT cancelled int, OUT terminated int, OUT thaw_failures int, OUT retry_at timestamptz,
+	OUT frozen_lsn pg_lsn, OUT home name, OUT remark text, OUT application text, OUT address text, OUT pid int,
+	OUT maker int)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_elsewhere IS 'live freezes that were made in other databases';
+
+CREATE FUNCTION freeze_not_shown() RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_not_shown IS 'why live freezes of other databases may be missing from freeze_status, NULL if none are';
+
 CREATE VIEW freeze_status AS
+	SELECT * FROM (
 	SELECT j.id, CASE j.target_kind WHEN 'cluster' THEN 'the cluster' ELSE j.target_kind || ' ' || quote_ident(j.target_name) END AS target,
 		j.mode, j.strategy,
 		CASE WHEN j.state IN ('frozen', 'lost') AND g.phase = 'open' THEN 'thawing' ELSE j.state END AS state,
@@ -344,7 +361,7 @@ CREATE VIEW freeze_status AS
 			WHEN j.state = 'lost' AND j.stays_lost THEN 'its locks were lost and are not taken again'
 			WHEN j.state = 'lost' AND j.retaken_at IS NULL THEN 'its locks were lost; to take them again is being tried'
 			WHEN j.state = 'lost' THEN 'its locks were lost and taken again; it did not hold in between'
-			ELSE 'freezes made in other databases are not shown' END AS remark,
+			ELSE @extschema@.freeze_not_shown() END AS remark,
 		j.by_application AS application,
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_address END AS address,
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN j.by_pid END AS pid
@@ -358,7 +375,16 @@ CREATE VIEW freeze_status AS
 					ELSE true END
 				AND NOT EXISTS (SELECT FROM @extschema@.freeze_waiting(j.id) w WHERE w.pid = a.pid)) r ON j.strategy = 'gate' AND j.state = 'frozen'
 	WHERE j.state NOT IN ('thawed', 'aborted') AND d.datname = current_database()
-	ORDER BY j.id;
+	UNION ALL
+	SELECT e.id, CASE e.target_kind WHEN 'cluster' THEN 'the cluster' ELSE e.target_kind || ' ' || quote_ident(e.target_name) END, e.mode, e.strategy, e.state, e.in_force,
+		e.since, e.thaw_at, e.lost_at, e.retaken_at, e.by, e.session_user_name, e.reason, e.label,
+		CASE WHEN e.maker IS NOT NULL THEN format('SELECT pg_cancel_backend(%s);', e.maker)
+			ELSE format('SELECT * FROM %s.thaw(%s, home => %L);', '@extschema@', e.id, e.home) END,
+		e.changed, e.cancelled, e.terminated, e.action, e.in_flight, e.waiters, e.refused, e.exempt_commits,
+		NULL, NULL, NULL, NULL, NULL, e.thaw_failures, e.retry_at, NULL,
+		e.frozen_lsn, e.home, concat_ws('; ', e.remark, @extschema@.freeze_not_shown()), e.application, e.address, e.pid
+	FROM @extschema@.freeze_elsewhere() e) AS live
+	ORDER BY live.home <> current_database(), live.home, live.id;
 COMMENT ON VIEW freeze_status IS 'live freezes: what is frozen, by whom, until when, is it in force, and how to get out';
 
 CREATE VIEW freeze_history AS

@@ -182,6 +182,13 @@ pf_board_wake_at(PfBoard *board)
 bool
 pf_board_tell(dsm_handle handle, TimestampTz at)
 {
+	return pf_board_tell_of(MyDatabaseId, handle, at);
+}
+
+/* The same for the scheduler of another database. */
+bool
+pf_board_tell_of(Oid database, dsm_handle handle, TimestampTz at)
+{
 	dsm_segment *segment;
 	bool		mapped;
 	PfBoard    *board;
@@ -197,7 +204,7 @@ pf_board_tell(dsm_handle handle, TimestampTz at)
 	if (segment == NULL)
 		return false;
 
-	board = pf_board_in(segment, MyDatabaseId);
+	board = pf_board_in(segment, database);
 	if (board)
 	{
 		SpinLockAcquire(&board->mutex);

@@ -38,6 +38,7 @@ extern void pf_board_wake_before(PfBoard *board, TimestampTz at);
 extern bool pf_board_retire(PfBoard *board);
 extern TimestampTz pf_board_wake_at(PfBoard *board);
 extern bool pf_board_tell(dsm_handle handle, TimestampTz at);
+extern bool pf_board_tell_of(Oid database, dsm_handle handle, TimestampTz at);
 
 /* The tables whose one row leads to the board of a database's worker. */
 #define PF_SCHEDULER_ROW	"freeze_scheduler"

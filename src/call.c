@@ -29,6 +29,7 @@
 #include "compat.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
@@ -36,6 +37,8 @@
 #include "storage/proc.h"
 #include "storage/shm_mq.h"
 #include "storage/shm_toc.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -383,11 +386,14 @@ await_exit(PfCall *call)
 static void
 raise_worker_error(PfCall *call)
 {
+	char	   *elsewhere = call->request->database != MyDatabaseId ? get_database_name(call->request->database) : NULL;
+
 	ereport(ERROR,
 			(errcode(call->sqlstate),
 			 errmsg_internal("%s", call->message),
 			 call->detail ? errdetail_internal("%s", call->detail) : 0,
-			 call->hint ? errhint("%s", call->hint) : 0));
+			 call->hint ? errhint("%s", call->hint) : 0,
+			 elsewhere ? errcontext("pg_freeze in database %s", quote_identifier(elsewhere)) : 0));
 }
 
 /* Raises what a call that was cancelled ends with, unless it was too late. */

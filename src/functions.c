@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
@@ -27,13 +28,17 @@
 #include "guc.h"
 #include "holder.h"
 #include "journal.h"
+#include "live.h"
 #include "miscadmin.h"
 #include "scheduler.h"
 #include "storage/ipc.h"
 #include "thaw.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "worker.h"
@@ -480,28 +485,23 @@ freeze_check(PG_FUNCTION_ARGS)
 
 /* ---- thawing ---------------------------------------------------------- */
 
-static bool
-may_end(const PfFreeze *freeze)
+static const char *
+database_text(Oid database)
 {
-	if (superuser())
-		return true;
-	/* OIDs of another cluster's roles say nothing here */
-	return freeze->same_cluster ? freeze->owner == GetUserId() :
-		strcmp(freeze->owner_name, GetUserNameFromId(GetUserId(), false)) == 0;
+	char	   *name = get_database_name(database);
+
+	return name ? quote_identifier(name) : psprintf("%u", database);
 }
 
-static void
-check_may_end(const PfFreeze *freeze)
+/* The statement that thaws a freeze of another database from here. */
+static char *
+thaw_from_here(const PfFreeze *freeze)
 {
-	if (!may_end(freeze))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("freeze " INT64_FORMAT " is not yours", freeze->id),
-				 errdetail("It was made by %s.", quote_identifier(freeze->owner_name)),
-				 errhint("A superuser, or whoever made it, may do that.")));
+	return psprintf("SELECT * FROM %s.thaw(" INT64_FORMAT ", home => %s);", journal_schema(), freeze->id,
+					quote_literal_cstr(get_database_name(freeze->home)));
 }
 
-/* "3 by joe until 12:00; 5 by ann without a deadline" */
+/* "freeze 3 by joe, until 12:00; freeze 5 of database shop by ann, no deadline" */
 static char *
 list_freezes(List *freezes)
 {
@@ -513,42 +513,96 @@ list_freezes(List *freezes)
 	{
 		PfFreeze   *freeze = lfirst(cell);
 
-		appendStringInfo(&text, "%sfreeze " INT64_FORMAT " by %s, %s", text.len ? "; " : "", freeze->id,
+		appendStringInfo(&text, "%sfreeze " INT64_FORMAT "%s by %s, %s", text.len ? "; " : "", freeze->id,
+						 freeze->home != MyDatabaseId ? psprintf(" of database %s", database_text(freeze->home)) : "",
 						 quote_identifier(freeze->owner_name),
 						 freeze->thaw_at ? psprintf("until %s", timestamptz_to_str(freeze->thaw_at)) : "no deadline");
 	}
 	return text.data;
 }
 
+/* The freezes that are to be thawed, by the database that has them in its journal. */
+typedef struct Home
+{
+	Oid			database;
+	dsm_handle	board;			/* of the scheduler there */
+	List	   *freezes;
+} Home;
+
+static pg_noinline List *
+by_home(List *freezes)
+{
+	List	   *homes = NIL;
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, freezes)
+	{
+		PfFreeze   *freeze = lfirst(cell);
+		Home	   *home = NULL;
+
+		foreach(other, homes)
+			if (((Home *) lfirst(other))->database == freeze->home)
+				home = lfirst(other);
+		if (home == NULL)
+		{
+			home = palloc0(sizeof(Home));
+			home->database = freeze->home;
+			if (freeze->home == MyDatabaseId)
+			{
+				home->board = pf_board_read_row(PF_SCHEDULER_ROW, false);
+				/* last: it may be thawed in this transaction, and then no worker is called from it */
+				homes = lappend(homes, home);
+			}
+			else
+			{
+				home->board = freeze->home_board;
+				homes = lcons(home, homes);
+			}
+		}
+		home->freezes = lappend(home->freezes, freeze);
+	}
+	return homes;
+}
+
 /*
  * Gates are opened by the calling backend, before anything that could keep it
  * waiting.  What remains must then be done whatever becomes of the caller.
  */
-static bool
-gate_is_open(int64 id)
-{
-	PfGate		gate;
-
-	return pf_gate_read(MyDatabaseId, id, &gate) && gate.phase == PF_GATE_OPEN;
-}
-
-static bool
+static void
 open_gates(List *freezes)
 {
-	bool		opened = false;
 	ListCell   *cell;
 
 	/* else the thaw is going to be refused */
 	if (pf_gates == NULL || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	foreach(cell, freezes)
+	{
+		PfFreeze   *freeze = lfirst(cell);
+
+		/* of one that isn't known here nobody has looked yet who may */
+		if (freeze->strategy)
+			(void) pf_gate_open(freeze->home, freeze->id);
+	}
+}
+
+static bool
+is_any_open(List *freezes)
+{
+	PfGate		gate;
+	ListCell   *cell;
+
+	if (pf_gates == NULL)
 		return false;
 	foreach(cell, freezes)
 	{
-		int64		id = ((PfFreeze *) lfirst(cell))->id;
+		PfFreeze   *freeze = lfirst(cell);
 
-		(void) pf_gate_open(MyDatabaseId, id);
-		opened |= gate_is_open(id);
+		if (pf_gate_read(freeze->home, freeze->id, &gate) && gate.phase == PF_GATE_OPEN)
+			return true;
 	}
-	return opened;
+	return false;
 }
 
 /* The same before the journal is read; the table of gates knows whose it is. */
@@ -567,40 +621,141 @@ open_early(int64 id)
 static void
 leave_thaw(int code, Datum board)
 {
-	pf_scheduler_leave_to(DatumGetUInt32(board));
+	pf_scheduler_leave_to(MyDatabaseId, DatumGetUInt32(board));
 }
 
-/* False if it had to be done in the caller's transaction. */
+static void
+leave_thaws(int code, Datum homes)
+{
+	ListCell   *cell;
+
+	foreach(cell, (List *) DatumGetPointer(homes))
+	{
+		Home	   *home = lfirst(cell);
+
+		if (is_any_open(home->freezes))
+			pf_scheduler_leave_to(home->database, home->board);
+	}
+}
+
+/* Thaws in the caller's own transaction, where no worker can be had. */
+static void
+thaw_without_worker(const PfRequest *request, PfReply *reply)
+{
+	if (XactReadOnly || IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("no background worker is free, and this transaction cannot thaw by itself"),
+				 request->opened ?
+				 errdetail("It is read-only or not READ COMMITTED. The gate is open already; the sleeping worker writes it down.") :
+				 errdetail("It is read-only or not READ COMMITTED."),
+				 errhint("Thaw in a READ COMMITTED, READ WRITE transaction, or raise max_worker_processes.")));
+	ereport(WARNING,
+			(errmsg(request->opened ?
+					"no background worker is free: the gate is open, and the thaw is written down when this transaction commits" :
+					"no background worker is free: the thaw takes effect when this transaction commits"),
+			 errhint("Raise max_worker_processes; a restart is needed.")));
+	pf_thaw_here(request, reply);
+}
+
+/*
+ * Thaws the freezes of one database.  False: in the caller's own transaction,
+ * so it is not over yet.
+ */
 static bool
-run_thaw(PfRequest *request, Size size, RowSink *sink, bool require_held)
+thaw_in(const Home *home, PfReply *reply)
+{
+	Size		size = offsetof(PfRequest, ids) + sizeof(int64) * list_length(home->freezes);
+	PfRequest  *request = palloc0(size);
+	PfFreeze   *first = linitial(home->freezes);
+	ListCell   *cell;
+
+	request->action = PF_THAW;
+	request->database = home->database;
+	request->caller = this_caller();
+	request->opened = is_any_open(home->freezes);
+	foreach(cell, home->freezes)
+		request->ids[request->nids++] = ((PfFreeze *) lfirst(cell))->id;
+	if (pf_worker_call(request, size, reply, true))
+		return true;
+	if (home->database != MyDatabaseId)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker is free to thaw in database %s", database_text(home->database)),
+				 request->opened ? errdetail("What is by gate is open already; the sleeping worker there writes it down.") : 0,
+				 errhint("Connect to it, where thawing needs none, and run SELECT * FROM %sthaw(" INT64_FORMAT "); or raise max_worker_processes (now %d).",
+						 first->home_schema ? psprintf("%s.", first->home_schema) : "", first->id, max_worker_processes)));
+	thaw_without_worker(request, reply);
+	return false;
+}
+
+/*
+ * The same, in a subtransaction: what fails in one database doesn't keep
+ * the others frozen.  Returns the error.
+ */
+static ErrorData *
+try_thaw_in(const Home *home, PfReply *reply, bool *at_once)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*at_once &= thaw_in(home, reply);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	if (error && is_any_open(home->freezes))
+		pf_scheduler_leave_to(home->database, home->board);
+	return error;
+}
+
+/* False if some of it had to be done in the caller's transaction. */
+static bool
+run_thaw(List *homes, RowSink *sink, bool require_held)
 {
 	PfReply		reply = {.row = verdict_row,.notice = caller_notice,.arg = sink};
-	bool		elsewhere;
+	bool		at_once = true;
+	ErrorData  *first = NULL;
+	ListCell   *cell;
 
-	elsewhere = pf_worker_call(request, size, &reply, true);
-	if (!elsewhere)
-	{
-		if (XactReadOnly || IsolationUsesXactSnapshot())
-			ereport(ERROR,
-					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-					 errmsg("no background worker is free, and this transaction cannot thaw by itself"),
-					 request->opened ?
-					 errdetail("It is read-only or not READ COMMITTED. The gate is open already; the sleeping worker writes it down.") :
-					 errdetail("It is read-only or not READ COMMITTED."),
-					 errhint("Thaw in a READ COMMITTED, READ WRITE transaction, or raise max_worker_processes.")));
+	if (list_length(homes) == 1)
+		at_once = thaw_in(linitial(homes), &reply);
+	else
+		foreach(cell, homes)
+		{
+			ErrorData  *error = try_thaw_in(lfirst(cell), &reply, &at_once);
+
+			if (first == NULL)
+				first = error;
+		}
+	if (first && !at_once)
 		ereport(WARNING,
-				(errmsg(request->opened ?
-						"no background worker is free: the gate is open, and the thaw is written down when this transaction commits" :
-						"no background worker is free: the thaw takes effect when this transaction commits"),
-				 errhint("Raise max_worker_processes; a restart is needed.")));
-		pf_thaw_here(request, &reply);
-	}
+				(errcode(first->sqlerrcode),
+				 errmsg("freezes of another database are not thawed: %s", first->message),
+				 first->hint ? errhint("%s", first->hint) : 0));
+	else if (first)
+		ReThrowError(first);
 	if (require_held && sink->not_held)
-		ereport(elsewhere ? ERROR : WARNING,
+		ereport(at_once ? ERROR : WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("freeze %s is thawed, but it is not certain that it held", sink->not_held),
 				 errdetail("%s", sink->not_held_why)));
-	return elsewhere;
+	return at_once;
 }
 
 /* Thaws the freezes (List of PfFreeze *) and fills the result set. */
@@ -608,36 +763,107 @@ static Datum
 thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
 {
 	RowSink		sink = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
-	Size		size = offsetof(PfRequest, ids) + sizeof(int64) * list_length(freezes);
-	PfRequest  *request = palloc0(size);
-	dsm_handle	board;
-	ListCell   *cell;
+	List	   *homes;
 
 	InitMaterializedSRF(fcinfo, 0);
 	sink.meta = TupleDescGetAttInMetadata(sink.rsinfo->setDesc);
-	request->action = PF_THAW;
-	request->database = MyDatabaseId;
-	request->caller = this_caller();
-	foreach(cell, freezes)
-		request->ids[request->nids++] = ((PfFreeze *) lfirst(cell))->id;
-	if (request->nids == 0)
+	if (freezes == NIL)
 		return (Datum) 0;
 
-	board = pf_board_read_row(PF_SCHEDULER_ROW, false);
-	request->opened = open_gates(freezes);
-	if (request->opened)
+	homes = by_home(freezes);
+	open_gates(freezes);
+	if (is_any_open(freezes))
 	{
-		PG_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(board));
+		PG_ENSURE_ERROR_CLEANUP(leave_thaws, PointerGetDatum(homes));
 		{
 			/* with no worker it may be rolled back */
-			if (!run_thaw(request, size, &sink, require_held))
-				pf_scheduler_leave_to(board);
+			if (!run_thaw(homes, &sink, require_held))
+				leave_thaws(0, PointerGetDatum(homes));
 		}
-		PG_END_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(board));
+		PG_END_ENSURE_ERROR_CLEANUP(leave_thaws, PointerGetDatum(homes));
 	}
 	else
-		(void) run_thaw(request, size, &sink, require_held);
+		(void) run_thaw(homes, &sink, require_held);
 	return (Datum) 0;
+}
+
+/* What to look at where a freeze isn't found: it may be one of another database. */
+static const char *
+where_to_look(void)
+{
+	return pf_live_is_there() ? "freeze_status lists what is frozen." :
+		"freeze_status lists what is frozen here. A freeze is known where it was made.";
+}
+
+/*
+ * A freeze that is only known to be of another database.  The worker there
+ * finds out whether it exists, and who may; but who may not connect to that
+ * database shall not have a process do so.
+ */
+static PfFreeze *
+unseen_freeze(int64 id, Oid home, const char *name)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(home));
+	bool		allowed = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+	PfFreeze   *freeze = palloc0(sizeof(PfFreeze));
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!allowed ||
+		!DatumGetBool(DirectFunctionCall2(has_database_privilege_id, ObjectIdGetDatum(home),
+										  CStringGetTextDatum("CONNECT"))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("you may not connect to database %s", quote_identifier(name))));
+	freeze->id = id;
+	freeze->home = home;
+	return freeze;
+}
+
+/*
+ * The freeze that the caller means and may end, extend or alter now: of this
+ * database, or the only one that is live in another.  An id that this
+ * database has used doesn't lead elsewhere by itself: who thaws twice must
+ * not thaw somebody else's.
+ */
+static PfFreeze *
+find_freeze(int64 id, Name home)
+{
+	Oid			database = home ? get_database_oid(NameStr(*home), false) : MyDatabaseId;
+	PfFreeze   *freeze = database == MyDatabaseId ? journal_read(id) : NULL;
+	List	   *elsewhere = pf_live_elsewhere(id);
+	ListCell   *cell;
+
+	if (home && database != MyDatabaseId)
+	{
+		foreach(cell, elsewhere)
+			if (((PfFreeze *) lfirst(cell))->home == database)
+				freeze = lfirst(cell);
+		if (freeze == NULL)
+			return unseen_freeze(id, database, NameStr(*home));
+	}
+	else if (freeze == NULL)
+	{
+		if (home || elsewhere == NIL)
+			(void) journal_read_existing(id);
+		if (list_length(elsewhere) > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("freeze " INT64_FORMAT " is live in %d databases", id, list_length(elsewhere)),
+					 errdetail("%s.", list_freezes(elsewhere)),
+					 errhint("Say which one, for example: %s", thaw_from_here(linitial(elsewhere)))));
+		freeze = linitial(elsewhere);
+	}
+	else if (!home && !pf_state_is_live(freeze->state) && elsewhere != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " of this database is over", id),
+				 errdetail("It ended at %s: %s. Live elsewhere: %s.", timestamptz_to_str(freeze->ended_at), freeze->end_reason,
+						   list_freezes(elsewhere)),
+				 errhint("To thaw that one: %s", thaw_from_here(linitial(elsewhere)))));
+	pf_check_may_end(freeze, GetUserId());
+	pf_check_in_hold(freeze);
+	return freeze;
 }
 
 static Datum
@@ -647,9 +873,7 @@ thaw_one(FunctionCallInfo fcinfo)
 
 	check_server();
 	check_argument(fcinfo, 0, "id");
-	freeze = journal_read_existing(PG_GETARG_INT64(0));
-	check_may_end(freeze);
-	pf_check_in_hold(freeze);
+	freeze = find_freeze(PG_GETARG_INT64(0), PG_ARGISNULL(2) ? NULL : PG_GETARG_NAME(2));
 	return thaw_list(fcinfo, list_make1(freeze), flag_argument(fcinfo, 1));
 }
 
@@ -658,7 +882,7 @@ thaw(PG_FUNCTION_ARGS)
 {
 	Datum		result;
 
-	if (PG_ARGISNULL(0) || !open_early(PG_GETARG_INT64(0)))
+	if (PG_ARGISNULL(0) || !PG_ARGISNULL(2) || !open_early(PG_GETARG_INT64(0)))
 		return thaw_one(fcinfo);
 
 	PG_ENSURE_ERROR_CLEANUP(leave_thaw, UInt32GetDatum(DSM_HANDLE_INVALID));
@@ -692,6 +916,14 @@ thaw_label(PG_FUNCTION_ARGS)
 	check_argument(fcinfo, 0, "label");
 	freezes = read_freezes(journal_ids("label = $1 AND state NOT IN ('thawed', 'aborted')", 1, &type, &label));
 	if (freezes == NIL)
+		foreach(cell, pf_live_elsewhere(0))
+		{
+			PfFreeze   *freeze = lfirst(cell);
+
+			if (freeze->label && strcmp(freeze->label, TextDatumGetCString(label)) == 0)
+				freezes = lappend(freezes, freeze);
+		}
+	if (freezes == NIL)
 	{
 		List	   *over = journal_ids("label = $1", 1, &type, &label);
 
@@ -700,14 +932,37 @@ thaw_label(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("there is no freeze with label %s in this database", quote_literal_cstr(TextDatumGetCString(label))),
-				 errhint("freeze_status lists what is frozen here. A freeze is known where it was made.")));
+				 errhint("%s", where_to_look())));
 	}
 	foreach(cell, freezes)
 	{
-		check_may_end(lfirst(cell));
+		pf_check_may_end(lfirst(cell), GetUserId());
 		pf_check_in_hold(lfirst(cell));
 	}
 	return thaw_list(fcinfo, freezes, flag_argument(fcinfo, 1));
+}
+
+/*
+ * Those of other databases that freeze the same target.  A schema belongs to
+ * its database, and a copy of a database freezes nothing outside of itself.
+ */
+static List *
+same_target_elsewhere(const PfTarget *target)
+{
+	List	   *freezes = NIL;
+	ListCell   *cell;
+
+	if (target->kind == PF_SCHEMA)
+		return NIL;
+	foreach(cell, pf_live_elsewhere(0))
+	{
+		PfFreeze   *freeze = lfirst(cell);
+
+		if (freeze->target.kind == target->kind && !freeze->is_copy &&
+			(freeze->target.oid == target->oid || strcmp(NameStr(freeze->target.name), NameStr(target->name)) == 0))
+			freezes = lappend(freezes, freeze);
+	}
+	return freezes;
 }
 
 /* By the name of the target: the one freeze that is live, or with force all. */
@@ -730,9 +985,11 @@ thaw_named(FunctionCallInfo fcinfo, PfKind kind)
 		target.name = *PG_GETARG_NAME(0);
 	}
 	values[0] = CStringGetTextDatum(pf_kind_name(kind));
-	values[1] = ObjectIdGetDatum(pf_target_oid(&target, true));
+	target.oid = pf_target_oid(&target, true);
+	values[1] = ObjectIdGetDatum(target.oid);
 	values[2] = CStringGetTextDatum(NameStr(target.name));
 	freezes = read_freezes(journal_ids(psprintf("%s AND state NOT IN ('thawed', 'aborted')", of_target), 3, types, values));
+	freezes = list_concat(freezes, same_target_elsewhere(&target));
 	if (freezes == NIL)
 	{
 		List	   *over = journal_ids(of_target, 3, types, values);
@@ -742,19 +999,21 @@ thaw_named(FunctionCallInfo fcinfo, PfKind kind)
 			pf_target_resolve(&target);
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s is not frozen in this database", pf_target_text(&target)),
+				 errmsg("%s is not frozen%s", pf_target_text(&target),
+						kind == PF_SCHEMA || !pf_live_is_there() ? " in this database" : ""),
 				 last ? errdetail("Its last freeze, " INT64_FORMAT ", ended at %s: %s.", last->id,
 								  timestamptz_to_str(last->ended_at), last->end_reason) : 0,
-				 errhint("freeze_status lists what is frozen here. A freeze is known where it was made.")));
+				 errhint("%s", where_to_look())));
 	}
 	foreach(cell, freezes)
-		check_may_end(lfirst(cell));
+		pf_check_may_end(lfirst(cell), GetUserId());
 	if (list_length(freezes) > 1 && !force)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s has %d live freezes", pf_target_text(&target), list_length(freezes)),
 				 errdetail("%s.", list_freezes(freezes)),
-				 errhint("Thaw one with thaw(id), or all of them with force => true.")));
+				 errhint("Thaw one with thaw(id%s), or all of them with force => true.",
+						 ((PfFreeze *) llast(freezes))->home != MyDatabaseId ? ", home => database" : "")));
 	foreach(cell, freezes)
 		pf_check_in_hold(lfirst(cell));
 	return thaw_list(fcinfo, freezes, flag_argument(fcinfo, first + 1));
@@ -830,8 +1089,16 @@ thaw_all(PG_FUNCTION_ARGS)
 
 	check_server();
 	foreach(cell, read_freezes(journal_ids("state IN ('frozen', 'lost', 'thawing')", 0, NULL, NULL)))
-		if (may_end(lfirst(cell)))
+		if (pf_may_end(lfirst(cell), GetUserId()))
 			mine = lappend(mine, lfirst(cell));
+	foreach(cell, pf_live_elsewhere(0))
+	{
+		PfFreeze   *freeze = lfirst(cell);
+
+		if ((freeze->state == PF_FROZEN || freeze->state == PF_LOST || freeze->state == PF_THAWING) &&
+			pf_may_end(freeze, GetUserId()))
+			mine = lappend(mine, freeze);
+	}
 	return thaw_list(fcinfo, mine, flag_argument(fcinfo, 0));
 }
 
@@ -847,11 +1114,9 @@ freeze_extend(PG_FUNCTION_ARGS)
 	check_server();
 	check_argument(fcinfo, 0, "id");
 	check_argument(fcinfo, 1, "by");
-	freeze = journal_read_existing(PG_GETARG_INT64(0));
-	check_may_end(freeze);
-	pf_check_in_hold(freeze);
+	freeze = find_freeze(PG_GETARG_INT64(0), PG_ARGISNULL(2) ? NULL : PG_GETARG_NAME(2));
 	request->action = PF_EXTEND;
-	request->database = MyDatabaseId;
+	request->database = freeze->home;
 	request->extend_by = span_argument("by", PG_GETARG_INTERVAL_P(1));
 	check_max_hold("by", request->extend_by);
 	request->caller = this_caller();
@@ -876,16 +1141,15 @@ freeze_alter(PG_FUNCTION_ARGS)
 	check_argument(fcinfo, 0, "id");
 	check_argument(fcinfo, 1, "action");
 	request->options.action = pf_action_parse(text_argument(fcinfo, 1));
-	freeze = journal_read_existing(PG_GETARG_INT64(0));
-	check_may_end(freeze);
-	pf_check_in_hold(freeze);
-	if (freeze->strategy->alter == NULL)
+	freeze = find_freeze(PG_GETARG_INT64(0), PG_ARGISNULL(2) ? NULL : PG_GETARG_NAME(2));
+	/* of one that isn't known here the worker finds that out */
+	if (freeze->strategy && freeze->strategy->alter == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("freeze " INT64_FORMAT " cannot be altered", freeze->id),
 				 errdetail("Strategy %s can only %s.", freeze->strategy->name, freeze->strategy->rejects ? "reject" : "let wait")));
 	request->action = PF_ALTER;
-	request->database = MyDatabaseId;
+	request->database = freeze->home;
 	request->caller = this_caller();
 	request->nids = 1;
 	request->ids[0] = freeze->id;
@@ -901,15 +1165,18 @@ freeze_pass(PG_FUNCTION_ARGS)
 
 	check_server();
 	check_argument(fcinfo, 0, "id");
-	freeze = journal_read_existing(PG_GETARG_INT64(0));
-	check_may_end(freeze);
-	pf_check_in_hold(freeze);
+	freeze = find_freeze(PG_GETARG_INT64(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_NAME(1));
+	if (freeze->strategy == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no freeze " INT64_FORMAT " is live in database %s", freeze->id, database_text(freeze->home)),
+				 errhint("%s", where_to_look())));
 	if (!freeze->strategy->doors)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("freeze " INT64_FORMAT " has no pass", freeze->id),
 				 errdetail("Nobody passes a freeze by strategy %s.", freeze->strategy->name)));
-	if (pf_gates == NULL || !pf_gate_read(MyDatabaseId, freeze->id, &gate))
+	if (pf_gates == NULL || !pf_gate_read(freeze->home, freeze->id, &gate))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("freeze " INT64_FORMAT " has no pass", freeze->id),

@@ -27,6 +27,7 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "journal.h"
+#include "live.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -49,8 +50,8 @@ pf_state_name(PfState state)
 	return state_names[state];
 }
 
-static PfState
-state_parse(const char *text)
+PfState
+pf_state_parse(const char *text)
 {
 	for (int i = 0; i < (int) lengthof(state_names); i++)
 		if (strcmp(text, state_names[i]) == 0)
@@ -365,6 +366,7 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 			(errmsg("pg_freeze: freeze " INT64_FORMAT " of %s is engaging, mode %s, strategy %s, by %s",
 					id, pf_target_text(&request->target), pf_mode_name(request->target.mode),
 					NameStr(request->strategy), NameStr(request->caller.role_name))));
+	pf_live_note(id);
 	return id;
 }
 
@@ -427,12 +429,13 @@ journal_read(int64 id)
 		old = MemoryContextSwitchTo(context);
 		freeze = palloc0(sizeof(PfFreeze));
 		freeze->id = id;
+		freeze->home = MyDatabaseId;
 		freeze->target.kind = pf_kind_parse(column_text(0, 1));
 		freeze->target.oid = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
 		namestrcpy(&freeze->target.name, column_text(0, 3));
 		freeze->target.mode = pf_mode_parse(column_text(0, 4));
 		freeze->strategy = pf_strategy_named(column_text(0, 5));
-		freeze->state = state_parse(column_text(0, 6));
+		freeze->state = pf_state_parse(column_text(0, 6));
 		freeze->owner = DatumGetObjectId(SPI_getbinval(row, desc, 7, &isnull));
 		freeze->owner_name = column_text(0, 8);
 		freeze->label = column_text(0, 9);
@@ -494,7 +497,8 @@ journal_read_existing(int64 id)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("there is no freeze " INT64_FORMAT " in this database", id),
-				 errhint("freeze_status lists what is frozen here, freeze_history what was. A freeze is known where it was made.")));
+				 errhint("%s", pf_live_is_there() ? "freeze_status lists what is frozen, freeze_history what was frozen here." :
+						 "freeze_status lists what is frozen here, freeze_history what was. A freeze is known where it was made.")));
 	return freeze;
 }
 
@@ -560,6 +564,7 @@ journal_set(int64 id, const char *assignments, int nargs, Oid *types, Datum *val
 	if (SPI_processed != 1)
 		elog(ERROR, "freeze " INT64_FORMAT " is not in the journal", id);
 	pf_spi_end(spi);
+	pf_live_note(id);
 }
 
 /*

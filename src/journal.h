@@ -85,6 +85,7 @@ extern void journal_forget_gaps(int64 id);
 extern void journal_transition(PfFreeze *freeze, PfState to, const char *detail);
 extern bool pf_state_may_follow(PfState from, PfState to);
 extern const char *pf_state_name(PfState state);
+extern PfState pf_state_parse(const char *text);
 extern bool pf_state_is_live(PfState state);
 
 #endif							/* PF_JOURNAL_H */

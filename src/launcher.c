@@ -45,6 +45,7 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "live.h"
 #include "pg_freeze.h"
 #include "scheduler.h"
 #include "statefile.h"
@@ -264,6 +265,7 @@ pf_launcher_main(Datum main_arg)
 	foreach(cell, databases)
 		launch(lfirst_oid(cell), promoted);
 	list_free(databases);
+	pf_live_complete();
 	if (promoted && pf_gate_remove(InvalidOid, PF_NO_FREEZE))
 		ereport(LOG,
 				(errmsg("pg_freeze: all journals are read after the promotion; who is not frozen goes on")));

@@ -35,6 +35,7 @@
 #include "holder.h"
 #include "gate.h"
 #include "journal.h"
+#include "live.h"
 #include "miscadmin.h"
 #include "scheduler.h"
 #include "step.h"
@@ -44,6 +45,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#define PUBLISH_AGAIN 1000		/* ms until a freeze that others work on is looked at again */
 #define UNDO_AGAIN 10000		/* ms until an undo that failed is tried again */
 #define LEFT_ALONE 3000			/* ms for who has begun a thaw to write it down */
 #define MAX_DRAINS 5			/* while somebody keeps creating objects */
@@ -465,6 +467,25 @@ is_asked_for(int64 id, const PfRequest *request)
 	return false;
 }
 
+/* Takes out what is published and isn't in the journal any more, for whatever reason. */
+static void
+withdraw(List *published, List *live)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, published)
+	{
+		int64		id = *(int64 *) lfirst(cell);
+		bool		found = false;
+
+		foreach(other, live)
+			found |= *(int64 *) lfirst(other) == id;
+		if (!found)
+			pf_live_forget(id);
+	}
+}
+
 /*
  * pf_life_attend(), but for a request: leaves alone the freezes that it is
  * about, and does not keep it waiting for a thaw that meets an obstacle.
@@ -475,14 +496,19 @@ attend(const PfRequest *request)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pg_freeze attend", ALLOCSET_DEFAULT_SIZES);
 	TimestampTz next = 0;
+	List	   *published;
 	List	   *ids;
 	ListCell   *cell;
 
+	MemoryContextSwitchTo(context);
+	/* before the journal, so that what is new there isn't taken for gone */
+	published = pf_live_ids();
 	pf_begin();
 	MemoryContextSwitchTo(context);
 	ids = journal_ids("state NOT IN ('thawed', 'aborted')", 0, NULL, NULL);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+	withdraw(published, ids);
 
 	foreach(cell, ids)
 	{
@@ -493,12 +519,19 @@ attend(const PfRequest *request)
 
 		if (!is_asked_for(id, request) && pf_lock_freeze_nowait(id))
 		{
-			ErrorData  *error = attend_locked(pf_read_freeze(id), request != NULL, &again);
+			ErrorData  *error;
 
+			pf_begin();
+			pf_live_note(id);
+			CommitTransactionCommand();
+			MemoryContextSwitchTo(context);
+			error = attend_locked(pf_read_freeze(id), request != NULL, &again);
 			if (error)
 				ereport(LOG,
 						(errmsg("pg_freeze: freeze " INT64_FORMAT " could not be attended to: %s", id, error->message)));
 		}
+		else if (!pf_live_is_known(id))
+			again = PUBLISH_AGAIN;
 		MemoryContextSwitchTo(context);
 		freeze = pf_read_freeze(id);
 		at = next_time(freeze);

@@ -9,6 +9,7 @@
 
 #include "door.h"
 #include "guc.h"
+#include "live.h"
 #include "login.h"
 #include "miscadmin.h"
 #include "pg_freeze.h"
@@ -27,6 +28,7 @@ _PG_init(void)
 		pf_gates_request();
 		pf_doors_install();
 		pf_login_install();
+		pf_live_request();
 		pf_scheduler_register_launcher();
 	}
 }

@@ -41,6 +41,7 @@
  *	background.c	autovacuum and logical replication at a gate
  *	login.c		logins at a gate
  *	launcher.c	after a start of the server: a scheduler where one is needed
+ *	live.c		every live freeze of the cluster, in shared memory
  *	guard.c		the journal of a live freeze stays
  *
  * Processes.  The caller's backend checks and waits.  A request worker does
@@ -154,6 +155,9 @@ struct PfStrategy;
 typedef struct PfFreeze
 {
 	int64		id;
+	Oid			home;			/* the database whose journal it is in */
+	char	   *home_schema;	/* of the extension there, quoted; NULL: not known here */
+	uint32		home_board;		/* handle of the scheduler's board there; 0: not known here */
 	PfTarget	target;
 	const struct PfStrategy *strategy;
 	PfState		state;

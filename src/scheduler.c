@@ -71,6 +71,7 @@
 #include "gate.h"
 #include "gates.h"
 #include "journal.h"
+#include "live.h"
 #include "scheduler.h"
 #include "worker.h"
 
@@ -246,10 +247,10 @@ pf_scheduler_alarm(void)
 
 /* See scheduler.h. */
 void
-pf_scheduler_leave_to(dsm_handle board)
+pf_scheduler_leave_to(Oid database, dsm_handle board)
 {
-	if (!pf_board_tell(board, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ALARM_AFTER)))
-		(void) pf_scheduler_register(MyDatabaseId, DSM_HANDLE_INVALID);
+	if (!pf_board_tell_of(database, board, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ALARM_AFTER)))
+		(void) pf_scheduler_register(database, DSM_HANDLE_INVALID);
 }
 
 /* See scheduler.h. */
@@ -346,7 +347,11 @@ claim(void)
 	begin();
 	if (!journal_exists())
 	{
+		ListCell   *cell;
+
 		commit();
+		foreach(cell, pf_live_ids())
+			pf_live_forget(*(int64 *) lfirst(cell));
 		return false;
 	}
 

@@ -40,11 +40,11 @@ extern void pf_scheduler_alarm(void);
 
 /*
  * For a backend that goes away with a thaw half done, possibly inside a
- * transaction: has the scheduler with that board look in a second, or, where
- * it isn't found, starts one for this database that does, or tells the one that
+ * transaction: has the scheduler of a database, with that board, look in a
+ * second, or, where it isn't found, starts one that does, or tells the one that
  * there is.
  */
-extern void pf_scheduler_leave_to(dsm_handle board);
+extern void pf_scheduler_leave_to(Oid database, dsm_handle board);
 
 /*
  * The board of the scheduler that this process is or has called last: what a

@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "journal.h"
@@ -22,6 +23,7 @@
 #include "step.h"
 #include "thaw.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
@@ -176,6 +178,43 @@ tell_thawed(PfFreeze *freeze, PfThaw *thaw)
 }
 
 /* See thaw.h. */
+bool
+pf_may_end(const PfFreeze *freeze, Oid role)
+{
+	if (superuser_arg(role))
+		return true;
+	/* OIDs of another cluster's roles say nothing here */
+	return freeze->same_cluster ? freeze->owner == role :
+		strcmp(freeze->owner_name, GetUserNameFromId(role, false)) == 0;
+}
+
+/* See thaw.h. */
+void
+pf_check_may_end(const PfFreeze *freeze, Oid role)
+{
+	if (!pf_may_end(freeze, role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("freeze " INT64_FORMAT " is not yours", freeze->id),
+				 errdetail("It was made by %s%s.", quote_identifier(freeze->owner_name),
+						   freeze->home != MyDatabaseId && get_database_name(freeze->home) ?
+						   psprintf(" in database %s", quote_identifier(get_database_name(freeze->home))) : ""),
+				 errhint("A superuser, or whoever made it, may do that.")));
+}
+
+/* The same in a worker, which is asked from another session, perhaps in another database. */
+static void
+check_asker(const PfFreeze *freeze, Oid role)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	pf_begin();
+	pf_check_may_end(freeze, role);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+/* See thaw.h. */
 void
 pf_check_in_hold(const PfFreeze *freeze)
 {
@@ -248,6 +287,8 @@ pf_try_thaw(int64 id, PfThaw *thaw)
 	PG_TRY();
 	{
 		freeze = pf_read_freeze(id);
+		if (OidIsValid(thaw->by))
+			check_asker(freeze, thaw->by);
 		pf_check_in_hold(freeze);
 		thaw_locked(freeze, thaw);
 	}
@@ -270,7 +311,7 @@ pf_try_thaw(int64 id, PfThaw *thaw)
  * of, the scheduler say.  False: it is live, or was never frozen.
  */
 static bool
-tell_over(int64 id, PfReply *reply)
+tell_over(int64 id, Oid asker, PfReply *reply)
 {
 	PfFreeze   *freeze = pf_read_freeze(id);
 	Oid			type = INT8OID;
@@ -281,6 +322,7 @@ tell_over(int64 id, PfReply *reply)
 	if (freeze->state != PF_THAWED)
 		return false;
 	pf_begin();
+	pf_check_may_end(freeze, asker);
 	spi = pf_spi_begin();
 	journal_execute("SELECT held, lost_reason, evidence, frozen_at, thawed_at, frozen_lsn, thawed_lsn, restored, skipped"
 					" FROM @.freeze_journal WHERE id = $1", 1, &type, &value, NULL, true);
@@ -296,7 +338,8 @@ void
 pf_run_thaw(const PfRequest *request, PfReply *reply)
 {
 	PfThaw		thaw = {
-		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.decide = !request->opened,.context = CurrentMemoryContext
+		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.by = request->caller.role,.reply = reply,
+		.decide = !request->opened,.context = CurrentMemoryContext
 	};
 	ErrorData  *first = NULL;
 
@@ -306,7 +349,7 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 		ErrorData  *error = NULL;
 
 		pf_lock_freeze(request->ids[i]);
-		if (!request->opened || !tell_over(request->ids[i], reply))
+		if (!request->opened || !tell_over(request->ids[i], request->caller.role, reply))
 			error = pf_try_thaw(request->ids[i], &thaw);
 		pf_unlock_freeze(request->ids[i]);
 		if (first == NULL)
@@ -373,6 +416,11 @@ step_alter(PfFreeze *freeze, void *arg)
 	Oid			type = TEXTOID;
 	Datum		value = CStringGetTextDatum(action);
 
+	if (freeze->strategy->alter == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("freeze " INT64_FORMAT " cannot be altered", freeze->id),
+				 errdetail("Strategy %s can only %s.", freeze->strategy->name, freeze->strategy->rejects ? "reject" : "let wait")));
 	freeze->action = request->options.action;
 	journal_set(freeze->id, "action = $2", 1, &type, &value, NULL);
 	ereport(LOG,
@@ -388,6 +436,7 @@ change(const PfRequest *request, PfReply *reply, PfStepFunc step)
 
 	pf_lock_freeze(request->ids[0]);
 	freeze = pf_read_freeze(request->ids[0]);
+	check_asker(freeze, request->caller.role);
 	pf_check_in_hold(freeze);
 	if (freeze->state == PF_THAWING || (freeze->strategy->gone_on && freeze->strategy->gone_on(freeze) != 0))
 		ereport(ERROR,

@@ -14,6 +14,7 @@
 typedef struct PfThaw
 {
 	const char *why;			/* "thawed by joe", "thawed on schedule" */
+	Oid			by;				/* who must be allowed to, InvalidOid: pg_freeze itself */
 	PfReply    *reply;			/* NULL: nobody listens */
 	bool		decide;			/* ask the caller before it begins */
 	bool		impatient;		/* others wait behind this one: one try */
@@ -38,6 +39,10 @@ extern void pf_run_alter(const PfRequest *request, PfReply *reply);
  * effect at its commit.
  */
 extern void pf_thaw_here(const PfRequest *request, PfReply *reply);
+
+/* Whether a role may end, extend and alter a freeze; the other raises 42501.  In a transaction. */
+extern bool pf_may_end(const PfFreeze *freeze, Oid role);
+extern void pf_check_may_end(const PfFreeze *freeze, Oid role);
 
 /* Raises 55000 unless the freeze can be thawed or extended now. */
 extern void pf_check_in_hold(const PfFreeze *freeze);

@@ -426,6 +426,38 @@ foreach my $case (
 	like($err, qr/In flight: prepared transaction 'ready' of role shop since $TIME: prepared\./, 'which is named');
 	sql($node, q{ROLLBACK PREPARED 'ready'}, db => 'second');
 
+	# who waits at the door has locked the table already, and is not inside
+	$writer->query('BEGIN; INSERT INTO t VALUES (18)');
+	$freezing = start_sql($node, "SELECT freeze_role('shop', in_flight => 'drain', drain_timeout => '1 min');");
+	wait_until($node, 'SELECT count(*) = 1 FROM freeze_blockers');
+	my $waiting = waiter('outside', 'INSERT INTO t VALUES (18);');
+	is(sql($node, q{SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'RowExclusiveLock' AND granted}), '1', 'a waiter has its locks');
+	$writer->query('COMMIT');
+	($done, $id) = finish_sql($freezing);
+	is($done, '', 'and does not keep the drain from ending');
+	thawed($id);
+	is((finish_sql($waiting))[0], '', 'it goes on after the thaw');
+
+	# nor does who is exempt
+	exempt('clerk');
+	$writer->query('BEGIN; INSERT INTO t VALUES (18)');
+	$id = sql($node, "SELECT freeze_role('shop', in_flight => 'drain', drain_timeout => '0')");
+	$writer->query('COMMIT');
+	is($writer->{stderr}, '', 'who is exempt is not waited for');
+	thawed($id);
+	exempt('');
+
+	# mode all waits for statements, too
+	my $busy = start_sql($node, "SET application_name = 'busy'; SELECT pg_sleep(1000);", user => 'shop');
+	wait_until($node, q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'busy' AND wait_event = 'PgSleep')});
+	($state, undef, $err) = try_sql($node, "SELECT freeze_role('shop', mode => 'all', in_flight => 'drain', drain_timeout => '0')");
+	is($state, '55P03', 'mode all waits for statements');
+	like($err, qr/In flight: session \d+ of role shop \(busy\), active since $TIME: in a statement\./, 'and for nobody who does nothing');
+	$id = sql($node, "SELECT freeze_role('shop', in_flight => 'drain', drain_timeout => '0')");
+	thawed($id);
+	sql($node, q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'busy'});
+	is((finish_sql($busy))[0], '57014', 'mode write leaves them alone');
+
 	# the ladder
 	$writer->query('BEGIN; INSERT INTO t VALUES (18)');
 	$id = sql($node, "SET pg_freeze.cancel_wait = '100ms'; SELECT freeze_role('shop', action => 'reject', drain_timeout => '0', on_drain_timeout => 'terminate')");

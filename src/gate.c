@@ -14,7 +14,8 @@
  * Crash while closed: it is closed before the first connection.  Crash after
  * it was opened: the state file says so, it stays open, and the scheduler
  * finishes the thaw.  A gate that no live row of the journal knows is removed
- * by pf_gate_sweep().  A row whose gate is gone becomes lost.
+ * by pf_gate_sweep().  A row whose gate is gone becomes lost, and stays so: a
+ * gate that turns up again is removed, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -553,7 +554,7 @@ pf_gate_sweep(void)
 	/* in this order: what is made meanwhile is in the journal first */
 	(void) pf_gate_copy_all(gates);
 	pf_begin();
-	live = journal_exists() ? journal_ids("strategy = 'gate' AND state NOT IN ('thawed', 'aborted')", 0, NULL, NULL) : NIL;
+	live = journal_exists() ? journal_ids("strategy = 'gate' AND state NOT IN ('thawed', 'aborted', 'lost')", 0, NULL, NULL) : NIL;
 	for (int i = 0; i < PF_GATES; i++)
 	{
 		const PfGateRecord *record = &gates[i].record;
@@ -566,7 +567,7 @@ pf_gate_sweep(void)
 			is_live |= *(int64 *) lfirst(cell) == record->freeze_id;
 		if (!is_live && pf_gate_remove(record->home, record->freeze_id))
 			ereport(LOG,
-					(errmsg("pg_freeze: removed the gate of freeze " INT64_FORMAT ", which is over", record->freeze_id)));
+					(errmsg("pg_freeze: removed the gate of freeze " INT64_FORMAT ", which is over or lost", record->freeze_id)));
 	}
 	CommitTransactionCommand();
 	pfree(gates);

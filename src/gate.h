@@ -10,7 +10,7 @@
 
 /*
  * In a connected worker, outside a transaction: removes the gates of this
- * database that no live freeze in its journal has.
+ * database that no freeze in its journal has that is live and not lost.
  */
 extern void pf_gate_sweep(void);
 

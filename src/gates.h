@@ -134,7 +134,6 @@ typedef struct PfGateShared
 	LWLock	   *lock;			/* protects gates[], but for the counts */
 	LWLock	   *file_lock;		/* who changes gates and state file; held while the file is synced */
 	ConditionVariable changed;	/* waiters at the doors */
-	bool		was_standby;	/* the server was started as a standby or to recover a backup */
 	pg_atomic_uint32 awaited;	/* the database whose journal the launcher waits for, see launcher.c */
 	int			nbackends;
 	PfGate		gates[PF_GATES];

@@ -291,7 +291,6 @@ load_promotion(void)
 	if (problem)
 		ereport(LOG,
 				(errmsg("pg_freeze: %s", problem)));
-	pf_gates->was_standby = true;
 	pf_gates_load(&record, 1);
 }
 
@@ -303,15 +302,6 @@ exists(const char *path)
 	return stat(path, &st) == 0;
 }
 
-static void
-load_records(const PfGateRecord *records, int count)
-{
-	for (int i = 0; i < count; i++)
-		if (records[i].cause == PF_CAUSE_PROMOTION)
-			pf_gates->was_standby = true;
-	pf_gates_load(records, count);
-}
-
 /* See statefile.h. */
 void
 pf_state_file_startup(void)
@@ -319,6 +309,9 @@ pf_state_file_startup(void)
 	char	   *data;
 	Size		size;
 	const char *problem;
+
+	/* of a crash, or it came with a backup */
+	(void) unlink(STATE_FILE_NEW);
 
 	if (pf_way_out_is_asked())
 	{
@@ -341,7 +334,7 @@ pf_state_file_startup(void)
 		if (problem)
 			load_damage(problem);
 		else if (header->system_identifier == GetSystemIdentifier())
-			load_records((const PfGateRecord *) (data + sizeof(StateHeader)), header->count);
+			pf_gates_load((const PfGateRecord *) (data + sizeof(StateHeader)), header->count);
 		else
 			ereport(LOG,
 					(errmsg("pg_freeze: the state file \"%s\" is another server's and is ignored", STATE_FILE)));

@@ -181,6 +181,24 @@ foreach my $how ('the crash of a backend', 'the death of the postmaster')
 	pass('an old file: and it is removed');
 }
 
+# --- a time without preload -----------------------------------------------
+
+# Nobody is stopped then; a gate that was lost meanwhile doesn't come back.
+{
+	my $id = sql($node, q{SELECT freeze_role('app', strategy => 'gate')});
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
+	$node->restart;
+	is(writing($node), 'done', 'without preload: nobody is stopped');
+	next_call($node);
+	is(sql($node, "SELECT state, in_force FROM freeze_status WHERE id = $id"), 'lost|f', 'without preload: the next call sees that it is lost');
+	ok(-e $file, 'without preload: the file is still there');
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_freeze'\n");
+	$node->restart;
+	ok(goes_on($node), 'preloaded again: what is lost is not closed again');
+	is(sql($node, "SELECT held FROM thaw($id)"), 'f', 'preloaded again: it did not hold');
+	ok(!-e $file, 'preloaded again: nothing is left');
+}
+
 # --- DROP DATABASE --------------------------------------------------------
 
 {

@@ -24,6 +24,7 @@
  */
 #include "compat.h"
 
+#include "access/htup_details.h"
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -55,6 +56,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "wal.h"
@@ -65,6 +67,8 @@
 static ExecutorRun_hook_type next_executor_run = NULL;
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_object_access = NULL;
+
+static void transaction_event(XactEvent event, void *arg);
 
 /* This process is one of pg_freeze. */
 static bool passes_always = false;
@@ -530,16 +534,56 @@ come_to_statement_door(PlannedStmt *plan)
 		pass_door(PF_DOOR_STATEMENT, writes);
 }
 
+/*
+ * postgres_fdw commits elsewhere in a callback before commit, which it
+ * registers when it is first used.  The newest is called first, and this one
+ * has to be: what waits or is refused here must not be committed there.
+ */
+static void
+come_first(void)
+{
+	UnregisterXactCallback(transaction_event, NULL);
+	RegisterXactCallback(transaction_event, NULL);
+}
+
+static bool
+uses_foreign_table(PlannedStmt *plan)
+{
+	ListCell   *cell;
+
+	foreach(cell, plan->rtable)
+		if (((RangeTblEntry *) lfirst(cell))->relkind == RELKIND_FOREIGN_TABLE)
+			return true;
+	return false;
+}
+
+/* Foreign tables that are partitions are found when there is a row for them. */
+static bool
+has_routed_abroad(EState *estate)
+{
+	ListCell   *cell;
+
+	foreach(cell, estate->es_tuple_routing_result_relations)
+		if (((ResultRelInfo *) lfirst(cell))->ri_FdwRoutine)
+			return true;
+	return false;
+}
+
 static void
 executor_run(QueryDesc *query, ScanDirection direction, uint64 count PF_EXECUTE_ONCE_PARAMETER)
 {
 	pf_belongs_note_identity();
 	if (any_gate())
 		come_to_statement_door(query->plannedstmt);
+	/* its executor has been started, and so has the connection */
+	if (unlikely(uses_foreign_table(query->plannedstmt)))
+		come_first();
 	if (next_executor_run)
 		next_executor_run(query, direction, count PF_EXECUTE_ONCE);
 	else
 		standard_ExecutorRun(query, direction, count PF_EXECUTE_ONCE);
+	if (unlikely(has_routed_abroad(query->estate)))
+		come_first();
 }
 
 /* Whether a COPY FROM goes into a temporary table. */
@@ -670,6 +714,9 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 		standard_ProcessUtility(plan, text, read_only_tree, context, params, environment, dest, completion);
 	if (commits_prepared)
 		leave_commit();
+	/* COPY, TRUNCATE and the like may have found a foreign table */
+	if (utility_kind(statement) == UTILITY_WRITES)
+		come_first();
 }
 
 /* ---- door 2: functions -------------------------------------------------- */
@@ -697,6 +744,19 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 
 /* ---- door 3: commits ---------------------------------------------------- */
 
+/* Not what the transaction has dropped: that is gone from the catalog. */
+static bool
+is_temporary(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	bool		answer = HeapTupleIsValid(tuple) &&
+		((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_TEMP;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return answer;
+}
+
 /*
  * Whether all that a transaction has written is its session's own temporary
  * tables: every relation that it has locked for writing is temporary, and
@@ -720,7 +780,7 @@ wrote_only_temporary(void)
 
 		if (lock->pid != MyProcPid || lock->locktag.locktag_type != LOCKTAG_RELATION || stronger == 0)
 			continue;
-		if (get_rel_persistence(lock->locktag.locktag_field2) == RELPERSISTENCE_TEMP)
+		if (is_temporary(lock->locktag.locktag_field2))
 			any = true;
 		else if (stronger != LOCKBIT_ON(RowShareLock))
 			return false;

@@ -355,7 +355,7 @@ CREATE VIEW freeze_status AS
 		j.frozen_lsn, d.datname AS home,
 		CASE WHEN j.system_identifier <> s.system_identifier OR j.database_oid <> d.oid
 			THEN 'made in another database and copied here; '
-				|| CASE j.strategy WHEN 'lock' THEN 'locks don''t come along' ELSE 'thaw puts back what came along' END
+				|| CASE j.strategy WHEN 'lock' THEN 'locks don''t come along' WHEN 'gate' THEN 'gates don''t come along' ELSE 'thaw puts back what came along' END
 			WHEN j.state = 'lost' AND j.strategy = 'gate' THEN 'its gate is gone and stops nobody'
 			WHEN r.running > 0 THEN format('statements that began before and still run: %s; they cannot commit, but may advance sequences', r.running)
 			WHEN j.state = 'lost' AND j.stays_lost THEN 'its locks were lost and are not taken again'

@@ -455,6 +455,7 @@ freeze_check(PG_FUNCTION_ARGS)
 	const PfStrategy *strategy;
 	PfRequest  *request;
 	CheckSink	sink = {.rsinfo = rsinfo};
+	List	   *blockers = NIL;
 	ListCell   *cell;
 
 	if (kind == PF_DATABASE && name == NULL)
@@ -468,7 +469,11 @@ freeze_check(PG_FUNCTION_ARGS)
 	strategy->check(&request->target, check_emit, &sink);
 	if (sink.changes == 0 && !strategy->doors)
 		check_row(rsinfo, "refused", NULL, NULL, "there is nothing to freeze here, unless another live freeze holds it");
-	foreach(cell, pf_drain_blockers(strategy, &request->target, 0, oid_array(sink.relations)))
+	/* a strategy with doors drains only if asked to */
+	if (strategy->doors && request->options.in_flight == PF_GATE_DRAIN)
+		blockers = pf_drain_in_flight(&request->target, 0, NULL);
+	blockers = list_concat(blockers, pf_drain_blockers(strategy, &request->target, 0, oid_array(sink.relations)));
+	foreach(cell, blockers)
 	{
 		PfBlocker  *blocker = lfirst(cell);
 

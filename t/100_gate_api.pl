@@ -398,6 +398,10 @@ foreach my $case (
 
 	$reader->query('BEGIN; SELECT count(*) FROM t');
 	$writer->query("SET application_name = 'inside'; BEGIN; INSERT INTO t VALUES (15)");
+	is(sql($node, "SELECT item, kind, detail FROM freeze_check('role', 'shop', action => 'reject') WHERE item = 'blocker'"),
+		'blocker|session|clerk: in a transaction that has written, holds RowExclusiveLock on relation ' .
+		sql($node, q{SELECT 't'::regclass::oid}, db => 'second') . ' of another database', 'a dry run says who is in flight');
+	is(sql($node, "SELECT count(*) FROM freeze_check('role', 'shop') WHERE item = 'blocker'"), '0', 'if it is drained, not held');
 	my ($state, undef, $err) = try_sql($node, "SELECT freeze_role('shop', action => 'reject', drain_timeout => '300ms')");
 	is($state, '55P03', 'who has written in another database keeps the drain from ending');
 	like($err, qr/role shop could not be frozen: 1 session did not finish within 300 ms/, 'which says so');

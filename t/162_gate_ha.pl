@@ -49,6 +49,8 @@ foreach my $name (qw(one two))
 
 my $manager = open_session($primary, user => 'manager');
 my $heartbeat = open_session($primary, user => 'heartbeat');
+# where the loop is stopped, let the test end
+$_->query_safe(q{SET statement_timeout = '5 s'}) foreach $manager, $heartbeat;
 my @rounds = (
 	q{SELECT pg_is_in_recovery(), pg_current_wal_lsn(), pg_walfile_name(pg_current_wal_lsn()), timeline_id FROM pg_control_checkpoint()},
 	q{SELECT slot_name, slot_type, restart_lsn, active FROM pg_replication_slots},

@@ -199,6 +199,19 @@ ALTER TABLE t ENABLE ALWAYS TRIGGER note;
 	is(sql($subscriber, 'SELECT count(*) FROM pg_prepared_xacts'), '0', 'after the thaw it is committed');
 }
 
+# --- not frozen before they are gone -----------------------------------------
+
+{
+	my $pid = sql($subscriber, q{SELECT pid FROM pg_stat_subscription WHERE subname = 's' AND pid IS NOT NULL});
+	kill 'STOP', $pid or die "cannot stop process $pid: $!";
+	my ($state, undef, $err) = try_sql($subscriber, q{SELECT freeze_database(drain_timeout => '500 ms')});
+	is($state, '55P03', 'a worker that does not end keeps a freeze from being made');
+	like($err, qr/DETAIL:  .*\b$pid\b.*applies changes of a subscription/, 'and is named') || diag($err);
+	kill 'CONT', $pid;
+	arrives(publish());
+	pass('then it ends, and its successor goes on');
+}
+
 # --- in the middle of a large transaction ------------------------------------
 
 {

@@ -1064,7 +1064,7 @@ open_without_freeze(bool force)
 				 errmsg("the cluster is closed without a freeze"),
 				 errdetail("Because %s.", why[gate.record.cause]),
 				 errhint("To open it whatever was frozen: SELECT * FROM thaw_cluster(force => true);")));
-	if (pf_gate_remove(InvalidOid, PF_NO_FREEZE))
+	if (pf_gate_remove_without_freeze())
 		ereport(LOG,
 				(errmsg("pg_freeze: the cluster was opened by %s; it was closed because %s",
 						GetUserNameFromId(GetUserId(), false), why[gate.record.cause])));

@@ -343,6 +343,15 @@ pf_gate_remove(Oid home, int64 id)
 	return gate != NULL;
 }
 
+/* See gates.h. */
+bool
+pf_gate_remove_without_freeze(void)
+{
+	/* who looks whether there are any looks for the other one */
+	(void) pf_gate_remove(InvalidOid, PF_NO_FREEZE_WRITES);
+	return pf_gate_remove(InvalidOid, PF_NO_FREEZE);
+}
+
 /* Replaces what is known of a gate, in the file first; "change" edits a copy. */
 static bool
 edit(Oid home, int64 id, void (*change) (PfGateRecord *record, void *arg), void *arg)

@@ -27,8 +27,13 @@ typedef enum PfGateCause
 	PF_CAUSE_PROMOTION			/* was a standby: closed until the journals have been read */
 } PfGateCause;
 
-/* The id of a gate of another cause than a freeze; its home is InvalidOid. */
-#define PF_NO_FREEZE	0
+/*
+ * The ids of gates of another cause than a freeze; their home is InvalidOid.
+ * After a promotion there are two: one stops all but superusers, one stops the
+ * writes of superusers, too, for a freeze may have done that.
+ */
+#define PF_NO_FREEZE		0
+#define PF_NO_FREEZE_WRITES	1
 
 /*
  * free -> reserved -> draining -> closed -> open -> free; draining may be left
@@ -176,6 +181,9 @@ extern void pf_gates_open_due(Oid home);
 
 /* Forgets a gate whose freeze is over, in table and file.  False: there is none. */
 extern bool pf_gate_remove(Oid home, int64 id);
+
+/* Forgets those that belong to no freeze. */
+extern bool pf_gate_remove_without_freeze(void);
 
 /* Notes what has changed of a live gate, in table and file. */
 extern bool pf_gate_set_action(Oid home, int64 id, PfGateAction action);

@@ -12,9 +12,10 @@
  *
  * A server that was a standby begins with a gate of cause PF_CAUSE_PROMOTION
  * (statefile.c).  Where pg_freeze.on_promote is lost it stops nobody and is
- * removed at once.  Where it is keep, it stops everybody until each database's
- * scheduler has said that it has read the journal and made the gates anew:
- * a database that fails keeps it closed, because of what may be frozen there.
+ * removed at once.  Where it is keep, it stops everybody (superusers when they
+ * write) until each database's scheduler has said that it has read the journal
+ * and made the gates anew: a database that fails keeps it closed, because of
+ * what may be frozen there.
  *
  * After that it sleeps until its latch is set, on a reload in particular, and
  * then looks whether there is a file pg_freeze.open: the way out for whom no
@@ -252,7 +253,7 @@ pf_launcher_main(Datum main_arg)
 	promoted = pf_gate_read(InvalidOid, PF_NO_FREEZE, &gate) && gate.record.cause == PF_CAUSE_PROMOTION;
 	if (promoted && pf_guc_on_promote == PF_PROMOTE_LOST)
 	{
-		(void) pf_gate_remove(InvalidOid, PF_NO_FREEZE);
+		(void) pf_gate_remove_without_freeze();
 		promoted = false;
 	}
 
@@ -266,7 +267,7 @@ pf_launcher_main(Datum main_arg)
 		launch(lfirst_oid(cell), promoted);
 	list_free(databases);
 	pf_live_complete();
-	if (promoted && pf_gate_remove(InvalidOid, PF_NO_FREEZE))
+	if (promoted && pf_gate_remove_without_freeze())
 		ereport(LOG,
 				(errmsg("pg_freeze: all journals are read after the promotion; who is not frozen goes on")));
 	pgstat_report_activity(STATE_IDLE, NULL);

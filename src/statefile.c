@@ -13,7 +13,7 @@
  *
  *	pg_freeze.open		the way out: both files are removed, nothing is loaded
  *	standby.signal or	the file came with a backup, or this was a primary
- *	recovery.signal		once: it is replaced by a record that says that gates
+ *	recovery.signal		once: it is replaced by records that say that gates
  *						have to be worked out from the journals when recovery
  *						ends.  It is written down because a crash after the
  *						promotion and before that finds no such signal any more.
@@ -247,18 +247,18 @@ read_file(char *data, Size *size, const char **problem)
 	return true;
 }
 
-/* A gate of no freeze: closes the cluster for all but superusers. */
+/* A gate of no freeze.  One of mode "all" stops all but superusers. */
 static PfGateRecord
-closed_for_all(PfGateCause cause, PfGateAction action)
+closed_for_all(PfGateCause cause, int64 id, PfMode mode, PfGateAction action)
 {
 	PfGateRecord record;
 
 	memset(&record, 0, sizeof(record));
 	record.cause = cause;
-	record.freeze_id = PF_NO_FREEZE;
+	record.freeze_id = id;
 	record.home = InvalidOid;
 	record.target.kind = PF_CLUSTER;
-	record.target.mode = PF_ALL;
+	record.target.mode = mode;
 	record.action = action;
 	record.in_flight = PF_GATE_HOLD;
 	record.max_wait = 60000;
@@ -270,7 +270,7 @@ closed_for_all(PfGateCause cause, PfGateAction action)
 static void
 load_damage(const char *what)
 {
-	PfGateRecord record = closed_for_all(PF_CAUSE_DAMAGE, PF_GATE_REJECT);
+	PfGateRecord record = closed_for_all(PF_CAUSE_DAMAGE, PF_NO_FREEZE, PF_ALL, PF_GATE_REJECT);
 
 	ereport(LOG,
 			(errcode(ERRCODE_DATA_CORRUPTED),
@@ -285,13 +285,16 @@ load_damage(const char *what)
 static void
 load_promotion(void)
 {
-	PfGateRecord record = closed_for_all(PF_CAUSE_PROMOTION, PF_GATE_WAIT);
-	char	   *problem = pf_state_file_write(&record, 1);
+	PfGateRecord records[] = {
+		closed_for_all(PF_CAUSE_PROMOTION, PF_NO_FREEZE, PF_ALL, PF_GATE_WAIT),
+		closed_for_all(PF_CAUSE_PROMOTION, PF_NO_FREEZE_WRITES, PF_WRITE, PF_GATE_WAIT)
+	};
+	char	   *problem = pf_state_file_write(records, lengthof(records));
 
 	if (problem)
 		ereport(LOG,
 				(errmsg("pg_freeze: %s", problem)));
-	pf_gates_load(&record, 1);
+	pf_gates_load(records, lengthof(records));
 }
 
 static bool

@@ -41,7 +41,7 @@ foreach my $mode (qw(fast immediate))
 		wait_thawed($due{$db}, $db);
 		pass("$mode, $db: what came due while the server was down is thawed at its start");
 		is(state_of($app{$db}, $db), 'frozen', "$mode, $db: what did not is still frozen");
-		is(sql($node, "SELECT in_force FROM freeze_status WHERE id = $app{$db}", db => $db), 't', "$mode, $db: and in force");
+		is(sql($node, "SELECT in_force FROM freeze_status WHERE id = $app{$db} AND home = current_database()", db => $db), 't', "$mode, $db: and in force");
 	}
 	foreach my $db (qw(postgres second))
 	{

@@ -57,7 +57,7 @@ pass('the original is taken again by the next call');
 # with preload it would be the launcher that comes by itself
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_freeze'\n");
 $node->restart;
-wait_until($node, "SELECT in_force AND retaken_at >= pg_postmaster_start_time() FROM freeze_status WHERE id = $id", db => 'shop');
+wait_until($node, "SELECT in_force AND retaken_at >= pg_postmaster_start_time() FROM freeze_status WHERE id = $id AND home = 'shop'", db => 'shop');
 wait_until($node, q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'pg_freeze launcher' AND state = 'idle')});
 foreach my $db (qw(copy restored))
 {

@@ -437,6 +437,16 @@ note_lost(PfFreeze *freeze)
 	CommitTransactionCommand();
 }
 
+/* What the journal says counts, where a crash or a full disk came between the two. */
+static void
+bring_up_to_date(const PfFreeze *freeze, const PfGateRecord *record)
+{
+	if (record->frozen_at == 0 || record->thaw_at != freeze->thaw_at)
+		gate_deadline(freeze->id, freeze->thaw_at);
+	if (record->action != freeze->action)
+		gate_alter(freeze->id, freeze->action);
+}
+
 /*
  * See PfStrategy.attend.  After a promotion that keeps what is frozen the
  * gate is made again while that of the promotion still stops everybody.
@@ -451,7 +461,10 @@ gate_attend(PfFreeze *freeze)
 	if (pf_gates && !freeze->is_copy)
 	{
 		if (pf_gate_read(MyDatabaseId, freeze->id, &gate))
+		{
+			bring_up_to_date(freeze, &gate.record);
 			return 0;
+		}
 		if (freeze->promoted && pf_guc_on_promote == PF_PROMOTE_KEEP && awaits_promotion())
 		{
 			reserve(freeze);

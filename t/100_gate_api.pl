@@ -318,6 +318,26 @@ foreach my $case (
 	is((try_sql($node, "SELECT freeze_alter($id, 'reject')"))[0], '55000', 'nothing to alter after the thaw');
 }
 
+# The state file can't be written: what was changed in the journal only counts
+# as soon as somebody looks.
+{
+	my $id = sql($node, "SELECT freeze_role('shop')");
+	my $in_the_way = $node->data_dir . '/pg_freeze.gates.new';
+	my $waiting = waiter('not yet refused', 'INSERT INTO t VALUES (9);');
+
+	mkdir $in_the_way or die;
+	my ($state, undef, $err) = try_sql($node, "SELECT freeze_alter($id, 'reject')");
+	isnt($state, '', 'freeze_alter fails');
+	like($err, qr/the state file of pg_freeze could not be written/, 'and says why');
+	isnt((try_sql($node, "SELECT freeze_role('keeper')"))[0], '', 'no new freeze either');
+	is(sql($node, "SELECT count(*) FROM freeze_status WHERE id <> $id"), '0', 'nor a part of one');
+	is(sql($node, "SELECT waiters FROM freeze_status WHERE id = $id"), '1', 'who waits, waits on');
+	rmdir $in_the_way or die;
+	sql($node, "SELECT thaw(freeze_role('keeper'))");
+	is((finish_sql($waiting))[0], '25006', 'the next call has him refused');
+	is(thawed($id), 't', 'thawed');
+}
+
 # ---- passes and exempt roles -------------------------------------------------
 
 {

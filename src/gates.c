@@ -193,6 +193,7 @@ void
 pf_gate_reserve(const PfGateRecord *record)
 {
 	PfGate	   *gate;
+	int			freezes = 0;
 	char	   *failure;
 
 	LWLockAcquire(pf_gates->file_lock, LW_EXCLUSIVE);
@@ -204,13 +205,15 @@ pf_gate_reserve(const PfGateRecord *record)
 				 errhint("SELECT * FROM thaw_cluster(force => true);")));
 	gate = find(record->home, record->freeze_id);
 	for (int i = 0; gate == NULL && i < PF_GATES; i++)
+		freezes += pf_gates->gates[i].phase != PF_GATE_FREE && pf_gates->gates[i].record.cause == PF_CAUSE_FREEZE;
+	for (int i = 0; gate == NULL && freezes < PF_GATES_FOR_FREEZES && i < PF_GATES; i++)
 		if (pf_gates->gates[i].phase == PF_GATE_FREE)
 			gate = &pf_gates->gates[i];
 	if (gate == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many freezes by strategy gate"),
-				 errdetail("There is room for %d in the cluster.", PF_GATES),
+				 errdetail("There is room for %d in the cluster.", PF_GATES_FOR_FREEZES),
 				 errhint("Thaw some; freeze_status lists them.")));
 	failure = write_file(gate, record);
 	if (failure)

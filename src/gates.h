@@ -34,6 +34,7 @@ typedef enum PfGateCause
  */
 #define PF_NO_FREEZE		0
 #define PF_NO_FREEZE_WRITES	1
+#define PF_GATES_FOR_FREEZES	(PF_GATES - 2)
 
 /*
  * free -> reserved -> draining -> closed -> open -> free; draining may be left

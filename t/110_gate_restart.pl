@@ -199,6 +199,19 @@ foreach my $how ('the crash of a backend', 'the death of the postmaster')
 	ok(!-e $file, 'preloaded again: nothing is left');
 }
 
+# --- as many as there is room for -----------------------------------------
+
+{
+	sql($node, join "\n", map { "SELECT freeze_role('agent', strategy => 'gate', action => 'reject', label => 'many');" } 1 .. 62);
+	my ($state, undef, $err) = try_sql($node, q{SELECT freeze_role('app', strategy => 'gate')});
+	is($state, '53400', 'one freeze too many');
+	like($err, qr/DETAIL:  There is room for 62 in the cluster/, 'says how many there is room for');
+	$node->restart;
+	like((try_sql($node, 'INSERT INTO other.t1 (id) VALUES (1)', user => 'agent'))[2], qr/role agent is frozen/, 'all of them are there after a restart');
+	is(sql($node, q{SELECT count(*), bool_and(held) FROM thaw_label('many')}), '62|t', 'and held');
+	ok(!-e $file, 'the state file is gone');
+}
+
 # --- DROP DATABASE --------------------------------------------------------
 
 {

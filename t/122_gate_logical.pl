@@ -115,9 +115,11 @@ foreach my $case (
 # --- who is not stopped -----------------------------------------------------
 
 {
+	my $worker = q{SELECT pid FROM pg_stat_subscription WHERE subname = 's' AND pid IS NOT NULL};
+	my $working = sql($subscriber, $worker);
 	my $id = sql($subscriber, q{SELECT freeze_role('reader')});
 	arrives(publish());
-	pass('another role: apply goes on');
+	is(sql($subscriber, $worker), $working, 'another role: apply goes on, undisturbed');
 	sql($subscriber, "SELECT thaw($id)");
 
 	$id = sql($subscriber, q{SELECT freeze_database()});

@@ -378,7 +378,8 @@ CREATE VIEW freeze_status AS
 	UNION ALL
 	SELECT e.id, CASE e.target_kind WHEN 'cluster' THEN 'the cluster' ELSE e.target_kind || ' ' || quote_ident(e.target_name) END, e.mode, e.strategy, e.state, e.in_force,
 		e.since, e.thaw_at, e.lost_at, e.retaken_at, e.by, e.session_user_name, e.reason, e.label,
-		CASE WHEN e.maker IS NOT NULL THEN format('SELECT pg_cancel_backend(%s);', e.maker)
+		CASE WHEN e.id IS NULL THEN 'SELECT * FROM @extschema@.thaw_cluster(force => true);'
+			WHEN e.maker IS NOT NULL THEN format('SELECT pg_cancel_backend(%s);', e.maker)
 			ELSE format('SELECT * FROM %s.thaw(%s, home => %L);', '@extschema@', e.id, e.home) END,
 		e.changed, e.cancelled, e.terminated, e.action, e.in_flight, e.waiters, e.refused, e.exempt_commits,
 		NULL, NULL, NULL, NULL, NULL, e.thaw_failures, e.retry_at, NULL,

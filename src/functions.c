@@ -1076,8 +1076,10 @@ open_without_freeze(bool force)
 Datum
 thaw_cluster(PG_FUNCTION_ARGS)
 {
+	PfTarget	target = {.kind = PF_CLUSTER};
+
 	check_server();
-	if (open_without_freeze(flag_argument(fcinfo, 0)) &&
+	if (open_without_freeze(flag_argument(fcinfo, 0)) && same_target_elsewhere(&target) == NIL &&
 		journal_ids("target_kind = 'cluster' AND state NOT IN ('thawed', 'aborted')", 0, NULL, NULL) == NIL)
 	{
 		InitMaterializedSRF(fcinfo, 0);

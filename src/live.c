@@ -36,6 +36,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "gates.h"
+#include "guc.h"
 #include "journal.h"
 #include "live.h"
 #include "mb/pg_wchar.h"
@@ -607,41 +608,44 @@ waiters(uint64 bit)
 	return count;
 }
 
+/* What is known of the gate that is in place "number" of their table. */
+static void
+set_gate(PfRow *row, PfGate *gate, int number)
+{
+	set(row, E_IN_FORCE, BoolGetDatum(gate->phase == PF_GATE_CLOSED));
+	set(row, E_WAITERS, Int32GetDatum(waiters(UINT64CONST(1) << number)));
+	set(row, E_REFUSED, Int64GetDatum((int64) (pg_atomic_read_u64(&gate->counts[PF_COUNT_REFUSED]) +
+											   pg_atomic_read_u64(&gate->counts[PF_COUNT_LOGINS]))));
+	set(row, E_EXEMPT_COMMITS, Int64GetDatum((int64) pg_atomic_read_u64(&gate->counts[PF_COUNT_EXEMPT_COMMITS])));
+}
+
 /*
- * Whether it is in force.  Of a gate that is known everywhere; whether what
- * another strategy took has come back can only be seen in the home.
+ * Whether a freeze is in force.  Of a gate that is known everywhere; whether
+ * what another strategy took has come back can only be seen in the home.
  */
 static void
-set_force(PfRow *row, const PfLive *live)
+set_force(PfRow *row, const PfLive *live, PfGate *gates)
 {
-	PfGate	   *gates = palloc(sizeof(PfGate) * PF_GATES);
-	bool		in_hold = live->state == PF_FROZEN || live->state == PF_LOST;
-
-	if (pf_gates)
-		(void) pf_gate_copy_all(gates);
-	for (int i = 0; pf_gates && i < PF_GATES; i++)
+	if (live->state == PF_LOST && live->retaken_at == 0)
+		set(row, E_IN_FORCE, BoolGetDatum(false));
+	for (int i = 0; gates && i < PF_GATES; i++)
 	{
 		if (gates[i].phase == PF_GATE_FREE || gates[i].record.cause != PF_CAUSE_FREEZE ||
 			gates[i].record.home != live->home || gates[i].record.freeze_id != live->id)
 			continue;
-		set(row, E_WAITERS, Int32GetDatum(waiters(UINT64CONST(1) << i)));
-		set(row, E_REFUSED, Int64GetDatum((int64) (pg_atomic_read_u64(&gates[i].counts[PF_COUNT_REFUSED]) +
-												   pg_atomic_read_u64(&gates[i].counts[PF_COUNT_LOGINS]))));
-		set(row, E_EXEMPT_COMMITS, Int64GetDatum((int64) pg_atomic_read_u64(&gates[i].counts[PF_COUNT_EXEMPT_COMMITS])));
-		if (in_hold && gates[i].phase == PF_GATE_OPEN)
+		set_gate(row, &gates[i], i);
+		if (live->state != PF_FROZEN && live->state != PF_LOST)
+			row->nulls[E_IN_FORCE] = true;
+		else if (gates[i].phase == PF_GATE_OPEN)
+		{
 			set_text(row, E_STATE, pf_state_name(PF_THAWING));
-		else if (in_hold)
-			set(row, E_IN_FORCE, BoolGetDatum(gates[i].phase == PF_GATE_CLOSED));
-		pfree(gates);
-		return;
+			row->nulls[E_IN_FORCE] = true;
+		}
 	}
-	if (live->state == PF_LOST && live->retaken_at == 0)
-		set(row, E_IN_FORCE, BoolGetDatum(false));
-	pfree(gates);
 }
 
 static void
-emit(ReturnSetInfo *rsinfo, PfLive *live, bool see_all)
+emit(ReturnSetInfo *rsinfo, PfLive *live, PfGate *gates, bool see_all)
 {
 	PfRow		row;
 
@@ -655,7 +659,7 @@ emit(ReturnSetInfo *rsinfo, PfLive *live, bool see_all)
 	set_text(&row, E_ACTION, pf_action_name(live->action));
 	set_text(&row, E_IN_FLIGHT, pf_in_flight_name(live->in_flight));
 	if (!live->is_copy)
-		set_force(&row, live);
+		set_force(&row, live, gates);
 	set_time(&row, E_SINCE, live->frozen_at ? live->frozen_at : live->requested_at);
 	set_time(&row, E_THAW_AT, live->thaw_at);
 	set_time(&row, E_LOST_AT, live->lost_at);
@@ -687,6 +691,28 @@ emit(ReturnSetInfo *rsinfo, PfLive *live, bool see_all)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
 }
 
+/* A gate that closes the cluster without a freeze: whoever looks must not think that nothing is frozen. */
+static void
+emit_without_freeze(ReturnSetInfo *rsinfo, PfGate *gate, int number)
+{
+	bool		damage = gate->record.cause == PF_CAUSE_DAMAGE;
+	PfRow		row;
+
+	memset(row.nulls, true, sizeof(row.nulls));
+	set_text(&row, E_TARGET_KIND, pf_kind_name(PF_CLUSTER));
+	set_text(&row, E_MODE, pf_mode_name(gate->record.target.mode));
+	set_text(&row, E_STRATEGY, pf_gate.name);
+	set_text(&row, E_STATE, pf_state_name(PF_FROZEN));
+	set_text(&row, E_ACTION, pf_action_name(gate->record.action));
+	set_text(&row, E_IN_FLIGHT, pf_in_flight_name(gate->record.in_flight));
+	set_gate(&row, gate, number);
+	set_time(&row, E_SINCE, gate->closed_at);
+	set_text(&row, E_REASON, damage ? "the state file of pg_freeze was damaged when the server started" :
+			 "this server was promoted, and pg_freeze has not read all journals since");
+	set_text(&row, E_REMARK, damage ? "no freeze: nobody knows what was frozen" : "no freeze: ends by itself when all journals are read");
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
+}
+
 /* The live freezes of other databases, for freeze_status. */
 Datum
 freeze_elsewhere(PG_FUNCTION_ARGS)
@@ -694,6 +720,7 @@ freeze_elsewhere(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool		see_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 	PfLiveTable *copy;
+	PfGate	   *gates = NULL;
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -701,8 +728,17 @@ freeze_elsewhere(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	copy = copy_table();
 	count = others(copy);
+	if (pf_gates)
+	{
+		gates = palloc(sizeof(PfGate) * PF_GATES);
+		(void) pf_gate_copy_all(gates);
+	}
 	for (int i = 0; i < count; i++)
-		emit(rsinfo, &copy->rows[i], see_all);
+		emit(rsinfo, &copy->rows[i], gates, see_all);
+	for (int i = 0; gates && !RecoveryInProgress() && i < PF_GATES; i++)
+		if (gates[i].phase == PF_GATE_CLOSED && gates[i].record.cause != PF_CAUSE_FREEZE &&
+			(gates[i].record.cause != PF_CAUSE_PROMOTION || pf_guc_on_promote == PF_PROMOTE_KEEP))
+			emit_without_freeze(rsinfo, &gates[i], i);
 	return (Datum) 0;
 }
 

@@ -104,6 +104,9 @@ my ($state, undef, $err) = try_sql($node, $write, user => 'other');
 like($err, qr/The state file of pg_freeze is damaged; everything may be frozen\..*HINT:  A superuser runs SELECT \* FROM thaw_cluster\(force => true\), or creates the file pg_freeze\.open/s,
 	'and learns why, and the way out');
 is((try_sql($node, $write))[0], '', 'a superuser goes on');
+is(sql($node, q{SELECT target, mode, state, in_force, action, refused > 0, reason, to_thaw, remark FROM freeze_status WHERE id IS NULL}),
+	'the cluster|all|frozen|t|reject|t|the state file of pg_freeze was damaged when the server started|SELECT * FROM public.thaw_cluster(force => true);|no freeze: nobody knows what was frozen',
+	'and sees it in freeze_status');
 is(lines($log), 1, 'one line is in the log');
 
 # --- every length, every byte ---------------------------------------------
@@ -200,6 +203,7 @@ sub check_open
 	my ($how) = @_;
 
 	is(answer(), 'open', "$how: open");
+	is(sql($node, 'SELECT count(*) FROM freeze_status WHERE id IS NULL'), '0', "$how: freeze_status says so");
 	ok(!-e $file, "$how: the file is gone");
 	ok(!-e $way_out, "$how: and the one that opens");
 	is((try_sql($node, 'INSERT INTO app.writes (who) VALUES (1)', user => 'app'))[0], '', "$how: for who was frozen, too");

@@ -47,7 +47,7 @@ foreach my $mode (qw(write all))
 
 	# --- the new server takes over ---
 	$new->promote;
-	is(sql($new, "SELECT state, in_force FROM freeze_status WHERE id = $id"), 'lost|f', "$mode: the new server is open");
+	wait_until($new, "SELECT state = 'lost' AND NOT in_force FROM freeze_status WHERE id = $id");
 	address($folder, $new);
 	is(sql($old, "SELECT count(DISTINCT pid) FROM freeze_waiters WHERE id = $id"), $clients, "$mode: they still wait at the old one");
 	sql($old, "SELECT freeze_alter($id, action => 'reject')");

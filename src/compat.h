@@ -76,6 +76,13 @@ pf_membership_counts(Form_pg_auth_members membership)
 #endif
 }
 
+/* The same in SQL. */
+#ifdef PF_MEMBERSHIP_OPTIONS
+#define PF_SQL_MEMBERSHIP_COUNTS(m) "(" m ".inherit_option OR " m ".set_option)"
+#else
+#define PF_SQL_MEMBERSHIP_COUNTS(m) "true"
+#endif
+
 /* 18: ExecutorRun() can be called again always */
 #if PG_VERSION_NUM >= 180000
 #define PF_EXECUTE_ONCE_PARAMETER

@@ -68,15 +68,6 @@
 #define SUPERVISE_EVERY	20		/* ms between looks at a strategy that drains by itself */
 #define DESCRIBED		5		/* blockers in full */
 
-/* SQL: whether a membership lets the member use the role's rights, by itself or by SET ROLE. */
-#ifdef PF_MEMBERSHIP_OPTIONS
-#define PF_SQL_INHERITS(m) m ".inherit_option"
-#define PF_SQL_SETS(m) m ".set_option"
-#else
-#define PF_SQL_INHERITS(m) "true"
-#define PF_SQL_SETS(m) "true"
-#endif
-
 /*
  * $1 target, $2 its kind, $3 mode is "all", $4 freeze or 0, $5 relations when
  * there is no freeze yet, $6 virtual transaction ids that may block, or NULL.
@@ -205,18 +196,16 @@ static const char blockers_sql[] =
  * that are exempt, $7 processes that wait at a door: their statement has its
  * locks already, but is not inside.
  *
- * "belongs": is the target, or is a member of it; superusers are members of
- * what they have been made members of.  The relations of other databases can't
+ * "belongs": is the target, or is a member of it, as pf_role_belongs() has it.  The relations of other databases can't
  * be looked up here: there, a lock on a temporary one counts too.  VACUUM
  * against wraparound is never waited for.
  */
 static const char in_flight_sql[] =
-"WITH RECURSIVE belongs (role, inherits, sets) AS (\n"
-"		SELECT $1::oid, true, true WHERE $2 = 'role'\n"
+"WITH RECURSIVE belongs (role) AS (\n"
+"		SELECT $1::oid WHERE $2 = 'role'\n"
 "	UNION\n"
-"		SELECT m.member, b.inherits AND " PF_SQL_INHERITS("m") ", b.sets AND " PF_SQL_SETS("m") "\n"
-"		FROM belongs b JOIN pg_auth_members m ON m.roleid = b.role\n"
-"		WHERE b.inherits AND " PF_SQL_INHERITS("m") " OR b.sets AND " PF_SQL_SETS("m") "),\n"
+"		SELECT m.member FROM belongs b JOIN pg_auth_members m ON m.roleid = b.role\n"
+"		WHERE " PF_SQL_MEMBERSHIP_COUNTS("m") "),\n"
 "\n"
 "session AS MATERIALIZED (\n"
 "	SELECT s.pid, s.usesysid AS roleid, s.datid, s.application_name, s.client_addr, s.state,\n"

@@ -737,6 +737,7 @@ freeze_elsewhere(PG_FUNCTION_ARGS)
 		emit(rsinfo, &copy->rows[i], gates, see_all);
 	for (int i = 0; gates && !RecoveryInProgress() && i < PF_GATES; i++)
 		if (gates[i].phase == PF_GATE_CLOSED && gates[i].record.cause != PF_CAUSE_FREEZE &&
+			gates[i].record.freeze_id == PF_NO_FREEZE &&
 			(gates[i].record.cause != PF_CAUSE_PROMOTION || pf_guc_on_promote == PF_PROMOTE_KEEP))
 			emit_without_freeze(rsinfo, &gates[i], i);
 	return (Datum) 0;

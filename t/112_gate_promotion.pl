@@ -187,6 +187,7 @@ foreach my $keep (0, 1)
 	is(statement_goes($standby, 'INSERT INTO other.t1 (id) VALUES (1)', user => 'caller'), 'waits', 'a journal that cannot be read: and waits to write');
 	foreach my $when ('after the promotion', 'after a crash')
 	{
+		is(sql($standby, q{SELECT target, reason ~ 'promoted', to_thaw ~ 'thaw_cluster' FROM freeze_status WHERE id IS NULL}), 'the cluster|t|t', "a journal that cannot be read, $when: freeze_status says so");
 		isnt(statement_goes($standby, $insert, user => 'app'), 'done', "a journal that cannot be read, $when: who is frozen is stopped");
 		isnt(statement_goes($standby, 'INSERT INTO other.t1 (id) VALUES (1)', user => 'other'), 'done', "a journal that cannot be read, $when: and so is everybody else");
 		my $session = open_session($standby);

@@ -54,7 +54,7 @@ REGRESS = freeze errors privileges objects merge overlap names undo ddl lock loc
 ISOLATION = drain lock_hold lock_drain lock_overlap lock_vacuum
 # the same on a server that has pg_freeze preloaded: script/test runs them too
 REGRESS_GATE =
-ISOLATION_GATE =
+ISOLATION_GATE = gate_hold gate_drain gate_reject gate_overlap gate_yield gate_pass gate_timeouts gate_setrole
 TAP_TESTS = 1
 # only for servers that the testers start themselves (--temp-instance)
 REGRESS_OPTS = --temp-config=$(srcdir)/test.conf

@@ -51,11 +51,11 @@ my $manager = open_session($primary, user => 'manager');
 my $heartbeat = open_session($primary, user => 'heartbeat');
 # where the loop is stopped, let the test end
 $_->query_safe(q{SET statement_timeout = '5 s'}) foreach $manager, $heartbeat;
+$_->set_query_timer_restart foreach $manager, $heartbeat;
 my @rounds = (
 	q{SELECT pg_is_in_recovery(), pg_current_wal_lsn(), pg_walfile_name(pg_current_wal_lsn()), timeline_id FROM pg_control_checkpoint()},
 	q{SELECT slot_name, slot_type, restart_lsn, active FROM pg_replication_slots},
 	q{SELECT pg_create_physical_replication_slot('probe_%d', true)},
-	q{SELECT pg_switch_wal()},
 	q{SELECT pg_replication_slot_advance('probe_%d', pg_current_wal_lsn())},
 	q{SELECT pg_drop_replication_slot('probe_%d')},
 	q{SELECT application_name, state, sync_state, replay_lsn FROM pg_stat_replication},
@@ -63,6 +63,8 @@ my @rounds = (
 	q{CHECKPOINT},
 	q{SELECT id, target, state, in_force FROM freeze_status},
 );
+# not in each round: a segment is 16 MB
+my $every_tenth = q{SELECT pg_switch_wal()};
 my ($beats, $slowest, $slow, $failed) = (0, 0, '', 0);
 
 # A round of the loop.
@@ -71,7 +73,7 @@ sub round
 	my $begun = time;
 
 	$beats++;
-	foreach my $step ([ $heartbeat, 'INSERT INTO beats VALUES (%d, now())' ], map { [ $manager, $_ ] } @rounds)
+	foreach my $step ([ $heartbeat, 'INSERT INTO beats VALUES (%d, now())' ], map { [ $manager, $_ ] } @rounds, $beats % 10 == 1 ? $every_tenth : ())
 	{
 		my ($session, $query) = @$step;
 		my $before = time;

@@ -21,6 +21,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_auth_members.h"
 #include "guc.h"
+#include "journal.h"
 #include "miscadmin.h"
 #include "port.h"
 #include "utils/acl.h"
@@ -80,7 +81,7 @@ server_acts(void)
 void
 pf_belongs_note_another(void)
 {
-	if (server_acts())
+	if (server_acts() || pf_asking > 0)
 		return;
 	pf_noted_user = GetUserId();
 	add_identity(pf_noted_user);

@@ -113,7 +113,7 @@ any_gate(void)
 static bool
 is_out_of_it(void)
 {
-	return passes_always || asking || !IsPostmasterEnvironment || IsParallelWorker() ||
+	return passes_always || asking || pf_asking > 0 || !IsPostmasterEnvironment || IsParallelWorker() ||
 		!OidIsValid(MyDatabaseId) || pf_background_passes();
 }
 
@@ -521,6 +521,19 @@ is_old_portal(void)
 	return false;
 }
 
+/* A transaction that began after a gate was closed has written nothing before that. */
+static void
+note_wal(void)
+{
+	uint64		gates = closed(pf_belongs().stopped);
+	XLogRecPtr	earlier = InvalidXLogRecPtr;
+
+	for (int i = 0; i < PF_GATES; i++)
+		if ((gates & (UINT64CONST(1) << i)) && GetCurrentTransactionStartTimestamp() > pf_belongs_gate(i)->shut_at)
+			earlier = Max(earlier, pf_belongs_gate(i)->shut_lsn);
+	pf_wal_note(earlier);
+}
+
 static void
 come_to_statement_door(PlannedStmt *plan)
 {
@@ -528,7 +541,7 @@ come_to_statement_door(PlannedStmt *plan)
 
 	if (is_out_of_it() || pf_belongs().stopped == 0)
 		return;
-	pf_wal_note();
+	note_wal();
 	writes = pf_plan_writes(plan) || (is_old_portal() && pf_plan_calls(plan, irrevocable, lengthof(irrevocable)));
 	if (stopping(writes, pf_belongs().stopped) != 0 && (writes || !pf_plan_only_asks_us(plan)))
 		pass_door(PF_DOOR_STATEMENT, writes);
@@ -703,7 +716,7 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 	if (any_gate() && !is_out_of_it() && IsTransactionState() && !IsAbortedTransactionBlockState() &&
 		utility_kind(statement) != UTILITY_PASSES && pf_belongs().stopped != 0)
 	{
-		pf_wal_note();
+		note_wal();
 		pass_door(PF_DOOR_STATEMENT, utility_kind(statement) == UTILITY_WRITES);
 	}
 	if (commits_prepared)
@@ -875,12 +888,13 @@ count_leaving(void)
 	}
 }
 
+/* What is prepared gets a transaction id after this, and stays. */
 static void
-before_commit(void)
+before_commit(bool prepares)
 {
 	bool		is_out = any_gate() && !proc_exit_inprogress && is_out_of_it();
 
-	if (is_out || (!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified))
+	if (is_out || (!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified && !prepares))
 		return;
 	if (proc_exit_inprogress)
 		count_leaving();
@@ -896,7 +910,7 @@ end_of_transaction(void)
 	passing = 0;
 	has_notified = false;
 	pf_belongs_end_transaction();
-	pf_wal_forget();
+	pf_wal_next(any_gate());
 	leave_commit();
 	pf_door_show_no_more();
 }
@@ -908,7 +922,7 @@ transaction_event(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			before_commit();
+			before_commit(event == XACT_EVENT_PRE_PREPARE);
 			break;
 		case XACT_EVENT_COMMIT:
 			if (unlikely(passing != 0))

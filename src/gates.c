@@ -246,7 +246,10 @@ pf_gate_close(Oid home, int64 id, PfGatePhase phase)
 		publish();
 		/* not before: what is younger shall have seen it */
 		if (phase == PF_GATE_CLOSED)
+		{
+			gate->shut_lsn = GetXLogInsertRecPtr();
 			gate->shut_at = GetCurrentTimestamp();
+		}
 	}
 	else
 		gate = NULL;

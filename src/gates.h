@@ -90,6 +90,7 @@ typedef struct PfGate
 	PfGateRecord record;
 	TimestampTz closed_at;		/* by this process's start or engage */
 	TimestampTz shut_at;		/* the last time that it became PF_GATE_CLOSED */
+	XLogRecPtr	shut_lsn;		/* not after that; invalid: not known */
 	bool		restarted;		/* came from the state file: counted since then only */
 	pg_atomic_uint64 counts[PF_COUNTS];
 } PfGate;

@@ -91,10 +91,20 @@ pf_state_is_live(PfState state)
 
 /* ---- SPI -------------------------------------------------------------- */
 
+int			pf_asking = 0;
+
+/* SPI's memory goes with the connection, also where an error ends that. */
+static void
+asks_no_more(void *arg)
+{
+	pf_asking--;
+}
+
 PfSpi
 pf_spi_begin(void)
 {
 	PfSpi		spi = {0};
+	MemoryContextCallback *callback;
 
 	GetUserIdAndSecContext(&spi.userid, &spi.sec_context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, spi.sec_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -105,6 +115,10 @@ pf_spi_begin(void)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
+	callback = palloc0(sizeof(MemoryContextCallback));
+	callback->func = asks_no_more;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	pf_asking++;
 	return spi;
 }
 

@@ -23,6 +23,9 @@ typedef struct PfSpi
 	int			guc_level;
 } PfSpi;
 
+/* Above 0 between pf_spi_begin() and the end of that: pg_freeze asks, not the session. */
+extern int	pf_asking;
+
 extern PfSpi pf_spi_begin(void);
 extern void pf_spi_end(PfSpi spi);
 

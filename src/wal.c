@@ -28,24 +28,28 @@
 #include "miscadmin.h"
 #include "wal.h"
 
-#define FARTHEST	(16 * 1024 * 1024)	/* read no more, of everybody's WAL, for one commit */
+#define FARTHEST	(64 * 1024 * 1024)	/* read no more, of everybody's WAL, for one commit */
 
-/* This transaction's records lie after it; it had none before. */
+/* This transaction's records are not before it. */
 static XLogRecPtr begins = InvalidXLogRecPtr;
 
 /* See wal.h. */
 void
-pf_wal_note(void)
+pf_wal_note(XLogRecPtr earlier)
 {
-	if (begins == InvalidXLogRecPtr && XactLastRecEnd == InvalidXLogRecPtr && !RecoveryInProgress())
+	if (RecoveryInProgress())
+		return;
+	if (XactLastRecEnd == InvalidXLogRecPtr)
 		begins = GetXLogInsertRecPtr();
+	else
+		begins = Max(begins, earlier);
 }
 
 /* See wal.h. */
 void
-pf_wal_forget(void)
+pf_wal_next(bool any_gate)
 {
-	begins = InvalidXLogRecPtr;
+	begins = any_gate && !RecoveryInProgress() ? GetXLogInsertRecPtr() : InvalidXLogRecPtr;
 }
 
 static PfWalContent
@@ -110,6 +114,10 @@ pf_wal_content(void)
 		else
 			content = Max(content, content_of(reader));
 	}
+	if (content == PF_WAL_CHANGES)
+		ereport(DEBUG1,
+				(errmsg_internal("pg_freeze: record at %X/%08X (resource manager %d, info %02x) is a change",
+								 LSN_FORMAT_ARGS(reader->ReadRecPtr), XLogRecGetRmid(reader), XLogRecGetInfo(reader))));
 	XLogReaderFree(reader);
 	return content;
 }

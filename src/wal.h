@@ -8,13 +8,17 @@
 #ifndef PF_WAL_H
 #define PF_WAL_H
 
+#include "access/xlogdefs.h"
+
 /*
  * Notes where the WAL ends, at a door that some gate has closed for this
- * session, if the transaction has written nothing yet; costs a comparison
- * once that is known.  Forgotten at the end of the transaction.
+ * session.  Where the transaction has written to it already, when it was
+ * parsed or planned, "earlier" is a place that it has begun after, or invalid.
  */
-extern void pf_wal_note(void);
-extern void pf_wal_forget(void);
+extern void pf_wal_note(XLogRecPtr earlier);
+
+/* At the end of a transaction: the next one begins after this, if some gate is closed. */
+extern void pf_wal_next(bool any_gate);
 
 typedef enum PfWalContent
 {

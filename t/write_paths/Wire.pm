@@ -72,9 +72,10 @@ sub until
 		if ($type eq 'E') { $error ||= { map { (substr($_, 0, 1) => substr($_, 1)) } split /\0/, $body } }
 		elsif ($type eq 'D' || $type eq 'V') { push @{ $self->{rows} }, row($type, $body) }
 		elsif ($type eq 'A') { push @{ $self->{notified} }, (split /\0/, substr $body, 4)[0] }
-		elsif ($type eq 'K') { $self->{pid} = unpack 'N', $body }
+		elsif ($type eq 'K') { ($self->{pid}, $self->{key}) = unpack 'Na*', $body }
+		elsif ($type eq 'N') { push @{ $self->{notices} }, { map { (substr($_, 0, 1) => substr($_, 1)) } split /\0/, $body } }
 		elsif ($type eq 'Z') { $self->{state} = $body }
-		elsif ($type eq 'G') { $self->message(d => $self->{copy})->message('c') }
+		elsif ($type eq 'G' && $until ne 'G') { $self->message(d => $self->{copy})->message('c') }
 		elsif ($type eq 'R') { die "authentication $body" if unpack 'N', $body }
 		return $error if $type eq 'Z' || $type eq $until || ($until ne 'Z' && $type eq 'E');
 	}
@@ -107,6 +108,16 @@ sub send
 sub idle { return !IO::Select->new($_[0]->{socket})->can_read($_[1] || 0) }
 
 sub query { my ($self, $sql) = @_; return $self->send($sql)->ready }
+
+# A request to cancel, over a connection of its own.
+sub cancel
+{
+	my ($self, $node) = @_;
+	my $socket = IO::Socket::UNIX->new($node->host . '/.s.PGSQL.' . $node->port) or die "no connection: $!";
+	syswrite $socket, pack('N3', 12 + length $self->{key}, 80877102, $self->{pid}) . $self->{key};
+	sysread $socket, my $nothing, 1;
+	return;
+}
 
 # The first value, or dies.
 sub value

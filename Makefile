@@ -41,6 +41,8 @@ OBJS = \
 	src/launcher.o \
 	src/live.o \
 	src/guard.o \
+	src/arguments.o \
+	src/thawing.o \
 	src/functions.o
 
 EXTENSION = pg_freeze

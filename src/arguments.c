@@ -1,0 +1,138 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.c
+ *	  What the SQL functions have in common: arguments, the caller, replies.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xlog.h"
+#include "arguments.h"
+#include "executor/spi.h"
+#include "guc.h"
+#include "journal.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#define LONGEST_SPAN 1000		/* years */
+
+/* ---- arguments -------------------------------------------------------- */
+
+void
+pf_check_server(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this server is a standby"),
+				 errdetail("A freeze is written down in a table, and nothing can be written here."),
+				 errhint("Run it on the primary.")));
+	pf_guc_check_placeholders();
+}
+
+char *
+pf_text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+void
+pf_bad_argument(const char *name, const char *value, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument \"%s\": %s", name, value ? quote_literal_cstr(value) : "NULL"),
+			 errhint("%s", hint)));
+}
+
+/* Raises 22023 for an argument that must not be NULL. */
+void
+pf_check_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		pf_bad_argument(name, NULL, "It must not be NULL.");
+}
+
+bool
+pf_flag_argument(FunctionCallInfo fcinfo, int n)
+{
+	return !PG_ARGISNULL(n) && PG_GETARG_BOOL(n);
+}
+
+/* An interval in microseconds from now; raises 22023 for what is no span of time. */
+int64
+pf_span_argument(const char *name, Interval *interval)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz then = DT_NOEND;
+	double		years = interval->month / 12.0 + interval->day / 365.0 + interval->time / (365.0 * USECS_PER_DAY);
+
+	/* far from the end of time, where adding would raise 22008 */
+	if (fabs(interval->month / 12.0) <= LONGEST_SPAN && fabs(interval->day / 365.0) <= LONGEST_SPAN &&
+		fabs(years) <= LONGEST_SPAN)
+		then = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													   TimestampTzGetDatum(now),
+													   IntervalPGetDatum(interval)));
+	if (TIMESTAMP_NOT_FINITE(then) || then < now)
+		pf_bad_argument(name, DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(interval))),
+					 "An interval from 0 to 1000 years.");
+	return then - now;
+}
+
+PfCaller
+pf_this_caller(void)
+{
+	PfCaller	caller = {.role = GetUserId(),.pid = MyProcPid};
+	PfSpi		spi;
+	char	   *address;
+
+	namestrcpy(&caller.role_name, GetUserNameFromId(GetUserId(), false));
+	namestrcpy(&caller.session_user, GetUserNameFromId(GetSessionUserId(), false));
+	strlcpy(caller.timezone, GetConfigOption("TimeZone", false, false), sizeof(caller.timezone));
+	strlcpy(caller.application, application_name ? application_name : "", sizeof(caller.application));
+	spi = pf_spi_begin();
+	journal_execute("SELECT host(inet_client_addr())", 0, NULL, NULL, NULL, true);
+	address = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	strlcpy(caller.client_addr, address ? address : "", sizeof(caller.client_addr));
+	pf_spi_end(spi);
+	return caller;
+}
+
+/* Deadlines of those who are no superusers are limited. */
+void
+pf_check_max_hold(const char *name, int64 us)
+{
+	int64		limit = (int64) pf_guc_max_hold * USECS_PER_SEC;
+
+	if (limit == 0 || superuser() || (us > 0 && us <= limit))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must be between 0 and %d seconds", name, pf_guc_max_hold),
+			 errdetail("Setting pg_freeze.max_hold limits how long others than superusers may freeze.")));
+}
+
+/* ---- replies in the caller -------------------------------------------- */
+
+void
+pf_caller_notice(PfReply *reply, int elevel, const char *message, const char *detail, const char *hint)
+{
+	ereport(elevel,
+			(errmsg("%s", message),
+			 detail ? errdetail("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* The first value of the last row. */
+void
+pf_value_row(PfReply *reply, int nvalues, char **values)
+{
+	char	  **value = reply->arg;
+
+	*value = values[0] ? pstrdup(values[0]) : NULL;
+}

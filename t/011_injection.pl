@@ -1,7 +1,8 @@
 # Stops the worker at each place of freezing and thawing that has a name
 # (PF_INJECTION_POINT in src/), and there kills it, kills the postmaster,
 # cancels the caller, or raises an error.  Afterwards the role is either frozen,
-# with a live freeze that can be thawed, or has exactly its privileges.
+# with a live freeze that can be thawed, or has exactly its privileges.  Once by
+# strategy revoke, once by gate: there it means that its statements wait or go on.
 #
 # Needs a server of 17 or newer that was built with --enable-injection-points,
 # and its module injection_points.
@@ -40,15 +41,24 @@ my $source = join '', map { slurp_file($_) } glob "$FindBin::RealBin/../src/*.c"
 is_deeply([ sort keys %points ], [ sort { $a cmp $b } $source =~ /PF_INJECTION_POINT\("([^"]+)"\)/g ],
 	'every place in src/ that has a name is here');
 
-my $node = new_server('main', conf => "restart_after_crash = on\n");
-make_application($node, tables => 20);
-sql($node, 'CREATE EXTENSION injection_points');
-my $before = privileges($node);
-my $freeze = q{SELECT freeze_role('app', strategy => 'revoke', drain_timeout => '100ms')};
-my $id = sql($node, $freeze);
-my $frozen = privileges($node);
-sql($node, "SELECT thaw($id)");
-isnt($frozen, $before, 'a freeze takes something');
+my ($strategy, $node, $freeze, $before, $frozen, $gate_file);
+
+sub begin_with
+{
+	$strategy = shift;
+	$node = new_server($strategy, conf => "restart_after_crash = on\n" . ($strategy eq 'gate' ? "shared_preload_libraries = 'pg_freeze'\n" : ''));
+	make_application($node, tables => 20);
+	sql($node, 'CREATE EXTENSION injection_points');
+	$freeze = "SELECT freeze_role('app', strategy => '$strategy', in_flight => 'drain', drain_timeout => '100ms')";
+	$gate_file = $node->data_dir . '/pg_freeze.gates';
+	$before = privileges($node);
+	my $id = sql($node, $freeze);
+	$frozen = privileges($node);
+	isnt(writing($node), 'done', "$strategy: a freeze stops the role");
+	sql($node, "SELECT thaw($id)");
+	$strategy eq 'revoke' ? isnt($frozen, $before, 'a freeze takes something') : same_privileges($frozen, $before, 'a gate takes nothing');
+	return;
+}
 
 sub attach { sql($node, "SELECT injection_points_attach('$_[0]', '$_[1]')"); return; }
 sub detach { sql($node, "SELECT injection_points_detach('$_[0]')"); return; }
@@ -105,107 +115,122 @@ sub look
 	if ($journal->{live} ne '')
 	{
 		is($journal->{force}, 'yes', "$what: in force");
+		is(writing($node), $strategy eq 'gate' ? 'waits' : '42501', "$what: and stops the role");
 		same_privileges(privileges($node), $frozen, "$what: exactly what a freeze leaves");
 		my ($state, $row, $err) = try_sql($node, "SELECT held IS DISTINCT FROM false, skipped FROM thaw($journal->{live})");
 		is("$state $row", ' t|0', "$what: can be thawed") || diag($err);
 		is(journal($node)->{orphans}, '0', "$what: and leaves no changes");
 	}
 	same_privileges(privileges($node), $before, "$what: exactly its privileges");
+	if ($strategy eq 'gate')
+	{
+		is(writing($node), 'done', "$what: and writes");
+		ok(!-e $gate_file, "$what: no gate is left on disk");
+	}
 	return;
 }
 
-foreach my $point (grep { $_ =~ ($ENV{PF_POINTS} || ".") } sort keys %points)
+foreach my $begin ('revoke', 'gate')
 {
-	my $expected = $points{$point};
-	my ($call, $writer, $state, $out, $err, $what);
+	begin_with($begin);
+	foreach my $point (grep { $_ =~ ($ENV{PF_POINTS} || ".") } sort keys %points)
+	{
+		my $expected = $points{$point};
+		my ($call, $writer, $state, $out, $err, $what);
 
-	# an error
-	$what = "$point, error";
-	attach($point, 'error');
-	($call, $writer) = start($point);
-	($state, $out, $err) = finish_sql($call);
-	if ($expected->{action} eq 'undo')
-	{
-		# It is not undone, and not for want of trying; the caller hears why it was to be.
-		is($state, '55P03', "$what: the caller hears why there is no freeze");
-		like(unfinished($node), qr{^\d+ draining$}, "$what: it can't be undone yet");
-	}
-	else
-	{
-		like($err, qr/error triggered for injection point $point/, "$what: the caller hears it");
-		like($out, $expected->{error} eq 'frozen' ? qr/^\d+$/ : qr/^$/, "$what: and gets the id of what is frozen, else nothing");
-	}
-	$writer->quit if $writer;
-	detach($point);
-	next_call($node);
-	look($what, $expected->{error});
-
-	# a cancel of the caller
-	$what = "$point, cancel";
-	attach($point, 'wait');
-	($call, $writer) = start($point);
-	wait_there($point);
-	my $caller = sql($node, q{SELECT pid FROM pg_stat_activity WHERE usename = 'caller'});
-	sql($node, "SELECT pg_cancel_backend($caller)");
-	detach($point);
-	if ($expected->{late} || $expected->{action} eq 'undo')
-	{
-		wait_quiet($caller);
-		sql($node, "SELECT injection_points_wakeup('$point')");
-	}
-	($state, $out, $err) = finish_sql($call);
-	if ($expected->{late})
-	{
-		is($state, '', "$what: too late for the caller") || diag($err);
-		like($out, qr/^\d+$/, "$what: the caller gets the id");
-		like($err, qr/the cancel came too late/, "$what: and hears it");
-	}
-	else
-	{
-		is($state, '57014', "$what: the caller is cancelled") || diag($err);
-	}
-	$writer->quit if $writer;
-	look($what, $expected->{cancel});
-
-	# kill -9 of the worker.  The scheduler cleans up; a freeze that has changed
-	# nothing yet has none.
-	$what = "$point, worker killed";
-	attach($point, 'wait');
-	($call, $writer) = start($point);
-	kill_backend(wait_there($point));
-	($state, $out) = finish_sql($call);
-	is($out, '', "$what: no answer");
-	$writer->{run}->kill_kill if $writer;
-	$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
-	if ($point eq 'pg-freeze-journaled')
-	{
-		like(unfinished($node), qr/^\d+ engaging$/, "$what: only the row is there");
-		same_privileges(privileges($node), $before, "$what: nothing has been changed yet");
+		# an error
+		$what = "$strategy, $point, error";
+		attach($point, 'error');
+		($call, $writer) = start($point);
+		($state, $out, $err) = finish_sql($call);
+		if ($expected->{action} eq 'undo')
+		{
+			# It is not undone, and not for want of trying; the caller hears why it was to be.
+			is($state, '55P03', "$what: the caller hears why there is no freeze");
+			like(unfinished($node), qr{^\d+ draining$}, "$what: it can't be undone yet");
+		}
+		else
+		{
+			like($err, qr/error triggered for injection point $point/, "$what: the caller hears it");
+			like($out, $expected->{error} eq 'frozen' ? qr/^\d+$/ : qr/^$/, "$what: and gets the id of what is frozen, else nothing");
+		}
+		$writer->quit if $writer;
+		detach($point);
 		next_call($node);
+		look($what, $expected->{error});
+
+		# a cancel of the caller
+		$what = "$strategy, $point, cancel";
+		attach($point, 'wait');
+		($call, $writer) = start($point);
+		wait_there($point);
+		my $caller = sql($node, q{SELECT pid FROM pg_stat_activity WHERE usename = 'caller'});
+		sql($node, "SELECT pg_cancel_backend($caller)");
+		detach($point);
+		if ($expected->{late} || $expected->{action} eq 'undo')
+		{
+			wait_quiet($caller);
+			sql($node, "SELECT injection_points_wakeup('$point')");
+		}
+		($state, $out, $err) = finish_sql($call);
+		if ($expected->{late})
+		{
+			is($state, '', "$what: too late for the caller") || diag($err);
+			like($out, qr/^\d+$/, "$what: the caller gets the id");
+			like($err, qr/the cancel came too late/, "$what: and hears it");
+		}
+		else
+		{
+			is($state, '57014', "$what: the caller is cancelled") || diag($err);
+		}
+		$writer->quit if $writer;
+		look($what, $expected->{cancel});
+
+		# kill -9 of the worker.  The scheduler cleans up; a freeze that has changed
+		# nothing yet has none.
+		$what = "$strategy, $point, worker killed";
+		attach($point, 'wait');
+		($call, $writer) = start($point);
+		kill_backend(wait_there($point));
+		($state, $out) = finish_sql($call);
+		is($out, '', "$what: no answer");
+		$writer->{run}->kill_kill if $writer;
+		$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
+		if ($point eq 'pg-freeze-journaled' && $strategy eq 'revoke')
+		{
+			like(unfinished($node), qr/^\d+ engaging$/, "$what: only the row is there");
+			same_privileges(privileges($node), $before, "$what: nothing has been changed yet");
+			next_call($node);
+		}
+		look($what, $expected->{crash});
+
+		# kill -9 of the postmaster.  The next call cleans up.
+		$what = "$strategy, $point, postmaster killed";
+		attach($point, 'wait');
+		($call, $writer) = start($point);
+		wait_there($point);
+		$node->kill9;
+		($state, $out) = finish_sql($call);
+		is($out, '', "$what: no answer");
+		$writer->{run}->kill_kill if $writer;
+		start_again($node);
+		# before anybody has called
+		is(writing($node), $expected->{crash} eq 'frozen' ? 'waits' : 'done', "$what: at the first connection")
+		  if $strategy eq 'gate' && $expected->{crash} ne 'aborted';
+		next_call($node);
+		look($what, $expected->{crash});
+
+		# kill -9 of the scheduler, which thaws on schedule.  It comes again.
+		next if $expected->{action} ne 'thaw';
+		$what = "$strategy, $point, scheduler killed";
+		attach($point, 'wait');
+		sql($node, "SELECT freeze_role('app', strategy => '$strategy', thaw_after => '1ms')");
+		kill_backend(wait_there($point, 'scheduler'));
+		$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
+		look($what, $expected->{crash});
 	}
-	look($what, $expected->{crash});
-
-	# kill -9 of the postmaster.  The next call cleans up.
-	$what = "$point, postmaster killed";
-	attach($point, 'wait');
-	($call, $writer) = start($point);
-	wait_there($point);
-	$node->kill9;
-	($state, $out) = finish_sql($call);
-	is($out, '', "$what: no answer");
-	$writer->{run}->kill_kill if $writer;
-	start_again($node);
-	next_call($node);
-	look($what, $expected->{crash});
-
-	# kill -9 of the scheduler, which thaws on schedule.  It comes again.
-	next if $expected->{action} ne 'thaw';
-	$what = "$point, scheduler killed";
-	attach($point, 'wait');
-	sql($node, q{SELECT freeze_role('app', strategy => 'revoke', thaw_after => '1ms')});
-	kill_backend(wait_there($point, 'scheduler'));
-	$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
-	look($what, $expected->{crash});
+	unlike(slurp_file($node->logfile), qr/PANIC|TRAP|XX000/, "$begin: nothing strange is in the log");
+	$node->stop;
 }
 
 done_testing();

@@ -56,6 +56,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/latch.h"
+#include "storage/procarray.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -193,8 +194,7 @@ static const char blockers_sql[] =
 /*
  * The same for pf_drain_in_flight().  $1 target, $2 its kind, $3 mode is "all",
  * $4 freeze or 0, $5 virtual transaction ids that may block, or NULL, $6 roles
- * that are exempt, $7 processes that wait at a door: their statement has its
- * locks already, but is not inside.
+ * that are exempt.
  *
  * "belongs": is the target, or is a member of it, as pf_role_belongs() has it.  The relations of other databases can't
  * be looked up here: there, a lock on a temporary one counts too.  VACUUM
@@ -217,7 +217,6 @@ static const char in_flight_sql[] =
 "		AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
 "		AND NOT (s.backend_type = 'autovacuum worker' AND s.query LIKE '%(to prevent wraparound)%')\n"
 "		AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
-"		AND (s.backend_xid IS NOT NULL OR s.pid <> ALL ($7))\n"
 "		AND coalesce(s.usename::text, '') <> ALL ($6)),\n"
 "\n"
 "held AS MATERIALIZED (\n"
@@ -385,35 +384,34 @@ role_names(const char *list)
 	return construct_array(values, n, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* The pids of those who wait at a door. */
-static ArrayType *
-door_waiters(void)
+/*
+ * Whether a session waits at a door with nothing written.  It has locked what it
+ * wants to write to, when its statement was parsed.
+ */
+static bool
+waits_empty_handed(int pid)
 {
-	int			count = pf_gates ? pf_gates->nbackends : 0;
-	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
-	int			n = 0;
+	PGPROC	   *proc = pf_gates ? BackendPidGetProc(pid) : NULL;
+	PfGateBackend *word = proc ? &pf_gates->backends[pf_proc_number(proc)].backend : NULL;
+	bool		waits;
 
-	for (int i = 0; i < count; i++)
-	{
-		PfGateBackend *backend = &pf_gates->backends[i].backend;
-		int			pid;
-
-		SpinLockAcquire(&backend->mutex);
-		pid = backend->pid;
-		SpinLockRelease(&backend->mutex);
-		if (pid != 0)
-			values[n++] = Int32GetDatum(pid);
-	}
-	return construct_array(values, n, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+	if (word == NULL || TransactionIdIsValid(proc->xid))
+		return false;
+	SpinLockAcquire(&word->mutex);
+	waits = word->pid == pid;
+	SpinLockRelease(&word->mutex);
+	return waits;
 }
 
 /* See drain.h. */
 List *
 pf_drain_in_flight(const PfTarget *target, int64 freeze_id, ArrayType *in_progress)
 {
-	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID};
-	Datum		values[7];
-	char		nulls[8] = "       ";
+	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID};
+	Datum		values[6];
+	char		nulls[7] = "      ";
+	List	   *result = NIL;
+	ListCell   *lc;
 
 	Assert(target->kind != PF_SCHEMA);
 	values[0] = ObjectIdGetDatum(target->oid);
@@ -423,8 +421,14 @@ pf_drain_in_flight(const PfTarget *target, int64 freeze_id, ArrayType *in_progre
 	values[4] = PointerGetDatum(in_progress);
 	nulls[4] = in_progress ? ' ' : 'n';
 	values[5] = PointerGetDatum(role_names(pf_guc_exempt_roles));
-	values[6] = PointerGetDatum(door_waiters());
-	return pf_drain_query(in_flight_sql, 7, types, values, nulls);
+	foreach(lc, pf_drain_query(in_flight_sql, 6, types, values, nulls))
+	{
+		PfBlocker  *blocker = lfirst(lc);
+
+		if (blocker->pid == 0 || !waits_empty_handed(blocker->pid))
+			result = lappend(result, blocker);
+	}
+	return result;
 }
 
 /* See drain.h. */

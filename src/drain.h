@@ -40,7 +40,8 @@ extern List *pf_drain_blockers(const PfStrategy *strategy, const PfTarget *targe
  * Who of a target in whatever database, of kind role, database or cluster, is
  * in flight, for a strategy with doors: has a transaction id or a writer's
  * lock, or has prepared; in mode all also whoever runs a statement.  Not the
- * session that freezes, nor those that are exempt.  "in_progress" is what
+ * session that freezes, nor those that are exempt or wait at a door with nothing
+ * written.  "in_progress" is what
  * pf_drain_in_progress() said when the door had been closed: who began later
  * has not been let in.  NULL: everybody.  Needs a transaction; uses SPI.
  */

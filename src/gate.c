@@ -132,40 +132,11 @@ find_catalog_locks(const PfTarget *target, Obstacles *obstacles)
 	}
 }
 
-/* Whether a session waits at a door with nothing written. */
-static bool
-waits_empty_handed(int pid)
-{
-	PGPROC	   *proc = BackendPidGetProc(pid);
-	PfGateBackend *word = proc ? &pf_gates->backends[pf_proc_number(proc)].backend : NULL;
-	bool		waits;
-
-	if (word == NULL || TransactionIdIsValid(proc->xid))
-		return false;
-	SpinLockAcquire(&word->mutex);
-	waits = word->pid == pid;
-	SpinLockRelease(&word->mutex);
-	return waits;
-}
-
-/*
- * Who is in flight while the gate drains.  Who waits at a door has locked what
- * he wants to write to, when his statement was parsed.
- */
+/* Who is in flight while the gate drains. */
 static List *
 in_flight(const PfTarget *target, int64 id)
 {
-	List	   *blockers = NIL;
-	ListCell   *cell;
-
-	foreach(cell, pf_drain_in_flight(target, id, id == making ? in_progress : NULL))
-	{
-		PfBlocker  *blocker = lfirst(cell);
-
-		if (blocker->pid == 0 || !waits_empty_handed(blocker->pid))
-			blockers = lappend(blockers, blocker);
-	}
-	return blockers;
+	return pf_drain_in_flight(target, id, id == making ? in_progress : NULL);
 }
 
 /* $1 pids, $2 what they do, $3 freeze or 0. */

@@ -139,6 +139,8 @@ foreach my $case (
 	$row = publish();
 	wait_until($subscriber, "SELECT count(*) = 1 FROM pg_stat_activity WHERE $waiting");
 	is(sql($subscriber, "SELECT count(*) FROM t WHERE id = $row"), '0', 'when it is no more, it is stopped');
+	wait_until($subscriber, "SELECT count(*) = 1 FROM freeze_waiters WHERE id = $id AND since < clock_timestamp() - interval '1 s'");
+	is(sql($publisher, q{SELECT active FROM pg_replication_slots WHERE slot_name = 's'}), 'f', 'and not left waiting in the middle of its connection');
 	is(sql($subscriber, "SELECT subenabled FROM pg_subscription"), 't', 'the subscription stays enabled');
 
 	# a worker that waits can be ended, by whoever and by a shutdown

@@ -166,15 +166,25 @@ is_attended(void)
 	return pg_atomic_read_u32(&pf_gates->awaited) == InvalidOid;
 }
 
+/* Whether the gate of a promotion is there, whose end needs all journals. */
+static bool
+awaits_journals(void)
+{
+	PfGate		gate;
+
+	return pf_gate_read(InvalidOid, PF_NO_FREEZE, &gate) && gate.record.cause == PF_CAUSE_PROMOTION;
+}
+
 /*
  * Starts a scheduler for a database and waits until it has found nothing to
  * do or handed over to one that sleeps: then its process is gone.  One that
  * finds no slot for its successor stays, and doesn't hold up the others.
- * With must_attend waits until it says that it has attended, however often it
- * has to be started for that, unless the database has gone.
+ * After a promotion waits until it says that it has attended, however often it
+ * has to be started for that, unless the database has gone or somebody has
+ * opened the cluster.
  */
 static void
-launch(Oid database, bool must_attend)
+launch(Oid database)
 {
 	BackgroundWorkerHandle *worker;
 	TimestampTz start;
@@ -194,20 +204,23 @@ launch(Oid database, bool must_attend)
 
 	start = GetCurrentTimestamp();
 	said = false;
-	while (must_attend ? !is_attended() : !pf_scheduler_is_stopped(worker))
+	for (;;)
 	{
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LAUNCH_WAIT))
-		{
-			if (!must_attend)
-				break;
-			if (!said)
-				ereport(LOG,
-						(errmsg("pg_freeze: the cluster stays closed after its promotion until the journal of database %u is read", database),
-						 errhint("Look in the log why that fails. A superuser can open it: SELECT * FROM thaw_cluster(force => true).")));
-			said = true;
-		}
-		if (must_attend && pf_scheduler_is_stopped(worker) && !is_attended() && !database_exists(database))
+		bool		must_attend = awaits_journals();
+		bool		stopped = pf_scheduler_is_stopped(worker);
+		bool		late = TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LAUNCH_WAIT);
+
+		if (must_attend ? is_attended() : (stopped || late))
 			break;
+		if (must_attend && stopped && !is_attended() && !database_exists(database))
+			break;
+		if (must_attend && late && !said)
+		{
+			said = true;
+			ereport(LOG,
+					(errmsg("pg_freeze: the cluster stays closed after its promotion until the journal of database %u is read", database),
+					 errhint("Look in the log why that fails. A superuser can open it: SELECT * FROM thaw_cluster(force => true);")));
+		}
 		doze(1000);
 	}
 	pfree(worker);
@@ -242,20 +255,14 @@ pf_launcher_main(Datum main_arg)
 {
 	List	   *databases;
 	ListCell   *cell;
-	PfGate		gate;
-	bool		promoted;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 
 	take_way_out();
-	promoted = pf_gate_read(InvalidOid, PF_NO_FREEZE, &gate) && gate.record.cause == PF_CAUSE_PROMOTION;
-	if (promoted && pf_guc_on_promote == PF_PROMOTE_LOST)
-	{
+	if (pf_guc_on_promote == PF_PROMOTE_LOST && awaits_journals())
 		(void) pf_gate_remove_without_freeze();
-		promoted = false;
-	}
 
 	BackgroundWorkerInitializeConnectionByOid(InvalidOid, InvalidOid, 0);
 	pf_worker_settings();
@@ -264,10 +271,10 @@ pf_launcher_main(Datum main_arg)
 	forget_homeless();
 	databases = list_databases();
 	foreach(cell, databases)
-		launch(lfirst_oid(cell), promoted);
+		launch(lfirst_oid(cell));
 	list_free(databases);
 	pf_live_complete();
-	if (promoted && pf_gate_remove_without_freeze())
+	if (awaits_journals() && pf_gate_remove_without_freeze())
 		ereport(LOG,
 				(errmsg("pg_freeze: all journals are read after the promotion; who is not frozen goes on")));
 	pgstat_report_activity(STATE_IDLE, NULL);

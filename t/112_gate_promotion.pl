@@ -174,11 +174,13 @@ foreach my $keep (0, 1)
 	my $primary = new_primary('unread_old', "pg_freeze.on_promote = 'keep'\n");
 	$primary->backup('backup');
 	my $standby = new_standby('unread_new', $primary, 'backup');
-	my $id = sql($primary, q{SELECT freeze_role('app', strategy => 'gate', action => 'reject')});
+	# the first of two will be unreadable, so that then no gate has been made yet
+	my ($unread, $home) = split /\n/, sql($primary, q{SELECT datname FROM pg_database WHERE datname IN ('second', 'without') ORDER BY ctid});
+	sql($primary, 'CREATE EXTENSION pg_freeze', db => 'without');
+	my $id = sql($primary, q{SELECT freeze_role('app', strategy => 'gate', action => 'reject')}, db => $home);
 	$primary->wait_for_catchup($standby);
 	$primary->stop;
-	# a scheduler that cannot connect: a database whose directory is gone
-	my $oid = sql($standby, q{SELECT oid FROM pg_database WHERE datname = 'without'});
+	my $oid = sql($standby, "SELECT oid FROM pg_database WHERE datname = '$unread'");
 	my $directory = $standby->data_dir . "/base/$oid";
 	rename "$directory/PG_VERSION", "$directory/PG_VERSION.away" or die $!;
 
@@ -199,7 +201,7 @@ foreach my $keep (0, 1)
 	$standby->wait_for_log(qr/pg_freeze: all journals are read after the promotion/);
 	is(first_answer($standby), '25006', 'when it can: who is frozen stays so');
 	is((try_sql($standby, 'INSERT INTO other.t1 (id) VALUES (1)', user => 'other'))[0], '', 'and others go on');
-	is(sql($standby, "SELECT held FROM thaw($id)"), 't', 'and it held');
+	is(sql($standby, "SELECT held FROM thaw($id)", db => $home), 't', 'and it held');
 	$standby->stop;
 
 	# and where nobody can repair that, a superuser can open it
@@ -212,8 +214,10 @@ foreach my $keep (0, 1)
 	like((try_sql($primary, 'SELECT * FROM thaw_cluster(force => true)', user => 'caller'))[2], qr/NOTICE:.*the cluster is open; it was closed because this server was promoted/,
 		'a journal that cannot be read: a superuser opens it');
 	is((try_sql($primary, 'INSERT INTO other.t1 (id) VALUES (1)', user => 'other'))[0], '', 'a journal that cannot be read: others go on');
-	# this one never heard of the thaw
-	is(first_answer($primary), '25006', 'a journal that cannot be read: what the other journals know is frozen');
+	# this one never heard of the thaw, and had not come to that journal yet
+	is(first_answer($primary), '', 'a journal that cannot be read: whatever is frozen');
+	wait_until($primary, "SELECT state = 'lost' FROM freeze_journal WHERE id = $id", db => $home);
+	is(sql($primary, 'SELECT count(*) FROM freeze_status WHERE id IS NULL'), '0', 'a journal that cannot be read: the others are read then, and what they have is lost');
 	$primary->stop;
 }
 

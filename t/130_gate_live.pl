@@ -97,7 +97,10 @@ is(sql($node, "SELECT id FROM thaw($same)", db => 'third'), $same, 'the only one
 ($state, undef, $err) = try_sql($node, "SELECT * FROM thaw($same, home => 'shop')", db => 'third');
 is($state, '55000', 'thawed already, in another database');
 like($err, qr/freeze $same is over\n.*DETAIL:  It ended at .*\nCONTEXT:  .*database shop/s, 'when, and where');
-foreach my $case ([ "thaw(4711)", '22023', qr/there is no freeze 4711 in this database/ ],
+my $plain = freeze('depot', q{role('app', strategy => 'revoke')});
+foreach my $case ([ "freeze_alter($plain, 'reject', 'depot')", '55000', qr/cannot be altered/ ], [ "freeze_pass($plain)", '55000', qr/has no pass/ ],
+	[ "freeze_alter(4711, 'reject', 'depot')", '22023', qr/there is no freeze 4711/ ], [ "freeze_pass(4711, 'depot')", '22023', qr/no freeze 4711 is live in database depot/ ],
+	[ "thaw(4711)", '22023', qr/there is no freeze 4711 in this database/ ],
 	[ "thaw(4711, home => 'shop')", '22023', qr/there is no freeze 4711 in this database.*CONTEXT:  pg_freeze in database shop/s ],
 	[ "thaw(4711, home => 'postgres')", '22023', qr/there is no freeze 4711/ ],
 	[ "thaw(1, home => 'nowhere')", '3D000', qr/database "nowhere" does not exist/ ],
@@ -109,6 +112,7 @@ foreach my $case ([ "thaw(4711)", '22023', qr/there is no freeze 4711 in this da
 	is($state, $case->[1], $case->[0]);
 	like($err, $case->[2], "$case->[0]: the message");
 }
+sql($node, "SELECT thaw($plain)");
 
 sql($node, "ALTER TABLE freeze_journal ALTER id RESTART $_->[1]", db => $_->[0]) foreach [ shop => 1001 ], [ depot => 2001 ];
 
@@ -328,6 +332,9 @@ is((finish_sql($waiter))[0], '', 'who waited goes on');
 $id = freeze('depot', q{cluster(strategy => 'gate', thaw_after => '1 hour')});
 $waiter = start_sql($node, 'INSERT INTO app.writes (who) VALUES (131)', db => 'shop', user => 'app');
 wait_until($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'shop' AND usename = 'app' AND wait_event_type = 'Extension'});
+is(sql($node, "SET pg_freeze.pass = '" . sql($node, "SELECT freeze_pass($id)", db => 'shop') . "'; INSERT INTO app.writes (who) VALUES (132) RETURNING who", db => 'shop', user => 'app'), '132',
+	'freeze_pass from elsewhere');
+is(seen('shop', 'waiters, exempt_commits'), '1|1', 'who waits and who has passed is seen');
 sql($node, "SELECT freeze_alter($id, 'reject')", db => 'shop');
 ($state, undef, $err) = finish_sql($waiter);
 is($state, '25006', 'freeze_alter from elsewhere');

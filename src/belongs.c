@@ -38,6 +38,7 @@ Oid			pf_noted_user = InvalidOid;
 static Oid	identities[MAX_IDENTITIES];
 static int	n_identities = 0;
 static bool too_many = false;
+static bool has_others = false;	/* identities besides the session's user */
 
 /* What the answer is good for. */
 static struct
@@ -78,22 +79,31 @@ server_acts(void)
 }
 
 /* See belongs.h. */
-void
+bool
 pf_belongs_note_another(void)
 {
 	if (server_acts() || pf_asking > 0)
-		return;
+		return false;
 	pf_noted_user = GetUserId();
 	add_identity(pf_noted_user);
+	has_others = n_identities > 1 || pf_noted_user != GetSessionUserId();
+	return has_others;
 }
 
-/* See belongs.h. */
+/*
+ * See belongs.h.  The session's user alone stays noted, so that nothing has to
+ * be done in most transactions; after SET SESSION AUTHORIZATION the next one
+ * counts as his, too.
+ */
 void
 pf_belongs_end_transaction(void)
 {
+	if (!has_others)
+		return;
 	pf_noted_user = InvalidOid;
 	n_identities = 0;
 	too_many = false;
+	has_others = false;
 }
 
 /* As whom the session acts now; within what the server does by itself, as before that. */

@@ -32,15 +32,17 @@ extern uint64 pf_belongs_word(void);
 extern uint64 pf_belongs_to_role(Oid role);
 
 /* As whom this transaction was seen to act last. */
-extern Oid	pf_noted_user;
-extern void pf_belongs_note_another(void);
+extern PF_HIDDEN Oid pf_noted_user;
+extern bool pf_belongs_note_another(void);
 
-/* Notes as whom the transaction acts, at each statement; no catalog access. */
-static inline void
+/*
+ * Notes as whom the transaction acts, at each statement; no catalog access.
+ * True: pf_belongs_end_transaction() has to forget it.
+ */
+static inline bool
 pf_belongs_note_identity(void)
 {
-	if (unlikely(GetUserId() != pf_noted_user))
-		pf_belongs_note_another();
+	return unlikely(GetUserId() != pf_noted_user) && pf_belongs_note_another();
 }
 
 extern void pf_belongs_end_transaction(void);

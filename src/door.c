@@ -64,7 +64,7 @@
 #define LOOK_EVERY		1000	/* ms between looks whether the client is still there */
 #define OPEN_AFTER		10000	/* ms after a deadline that nobody has kept */
 
-static ExecutorRun_hook_type next_executor_run = NULL;
+static ExecutorRun_hook_type next_executor_run;
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_object_access = NULL;
 
@@ -76,11 +76,18 @@ static bool passes_always = false;
 /* What pg_freeze asks by SQL for its own purposes doesn't come to a door. */
 static bool asking = false;
 
+/*
+ * What has happened in this transaction that its end has to look at or take
+ * back.  In processes that are no client sessions, always something.
+ */
+#define WORD_IS_ODD		1
+#define NOTED			2		/* anything else */
+static uint8 happened = NOTED;
+
 /* This transaction has a NOTIFY that will be written at its commit. */
 static bool has_notified = false;
 
-/* This backend's word is odd; the gates that this commit passes as exempt. */
-static bool is_committing = false;
+/* The gates that this commit passes as exempt. */
 static uint64 passing = 0;
 
 /* A wait, which may go through several changes of the gates. */
@@ -93,6 +100,9 @@ typedef struct PfWait
 } PfWait;
 
 static bool is_shown = false;	/* in shared memory, as waiting */
+
+/* There are two callbacks for transactions, see come_first(). */
+static bool comes_first = false;
 
 static PfGateBackend *
 my_word(void)
@@ -200,6 +210,7 @@ pf_door_show(PfDoor door, uint64 gates, TimestampTz since)
 	me->since = since;
 	SpinLockRelease(&me->mutex);
 	is_shown = true;
+	happened |= NOTED;
 }
 
 /* See door.h. */
@@ -534,7 +545,25 @@ note_wal(void)
 	pf_wal_note(earlier);
 }
 
+/*
+ * Callbacks for transactions are called newest first, and a foreign-data
+ * wrapper registers its own when it is first used in a session: it would
+ * commit elsewhere before this process comes to its door.  So after each
+ * statement that may have used one, ours gets to the head of the list.  The
+ * one from pf_doors_install() stays where it is, and sees what modules in
+ * between have made of the transaction.
+ */
 static void
+come_first(void)
+{
+	if (comes_first)
+		UnregisterXactCallback(transaction_event, &comes_first);
+	comes_first = false;
+	RegisterXactCallback(transaction_event, &comes_first);
+	comes_first = true;
+}
+
+static pg_noinline void
 come_to_statement_door(PlannedStmt *plan)
 {
 	bool		writes;
@@ -542,21 +571,10 @@ come_to_statement_door(PlannedStmt *plan)
 	if (is_out_of_it() || pf_belongs().stopped == 0)
 		return;
 	note_wal();
+	happened |= NOTED;
 	writes = pf_plan_writes(plan) || (is_old_portal() && pf_plan_calls(plan, irrevocable, lengthof(irrevocable)));
 	if (stopping(writes, pf_belongs().stopped) != 0 && (writes || !pf_plan_only_asks_us(plan)))
 		pass_door(PF_DOOR_STATEMENT, writes);
-}
-
-/*
- * postgres_fdw commits elsewhere in a callback before commit, which it
- * registers when it is first used.  The newest is called first, and this one
- * has to be: what waits or is refused here must not be committed there.
- */
-static void
-come_first(void)
-{
-	UnregisterXactCallback(transaction_event, NULL);
-	RegisterXactCallback(transaction_event, NULL);
 }
 
 static bool
@@ -582,20 +600,21 @@ has_routed_abroad(EState *estate)
 	return false;
 }
 
+/* Comes by with every statement: bench/gate_overhead counts its instructions. */
 static void
 executor_run(QueryDesc *query, ScanDirection direction, uint64 count PF_EXECUTE_ONCE_PARAMETER)
 {
-	pf_belongs_note_identity();
+	if (pf_belongs_note_identity())
+		happened |= NOTED;
 	if (any_gate())
 		come_to_statement_door(query->plannedstmt);
-	/* its executor has been started, and so has the connection */
-	if (unlikely(uses_foreign_table(query->plannedstmt)))
-		come_first();
-	if (next_executor_run)
+	if (likely(query->plannedstmt->commandType == CMD_SELECT && !query->plannedstmt->hasModifyingCTE))
+	{
 		next_executor_run(query, direction, count PF_EXECUTE_ONCE);
-	else
-		standard_ExecutorRun(query, direction, count PF_EXECUTE_ONCE);
-	if (unlikely(has_routed_abroad(query->estate)))
+		return;
+	}
+	next_executor_run(query, direction, count PF_EXECUTE_ONCE);
+	if (uses_foreign_table(query->plannedstmt) || has_routed_abroad(query->estate))
 		come_first();
 }
 
@@ -662,7 +681,7 @@ is_commit_prepared(Node *statement)
 }
 
 static void enter_commit(uint64 (*stopped_by) (void *arg), void *arg);
-static void leave_commit(void);
+static inline void leave_commit(void);
 
 /*
  * The gates that stop COMMIT PREPARED of a transaction: this session's, and
@@ -707,16 +726,22 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 {
 	Node	   *statement = plan->utilityStmt;
 	bool		commits_prepared = is_commit_prepared(statement);
+	bool		goes_abroad = IsA(statement, CopyStmt) || IsA(statement, TruncateStmt);
 
-	pf_belongs_note_identity();
+	if (pf_belongs_note_identity())
+		happened |= NOTED;
 	if (IsA(statement, NotifyStmt))
+	{
 		has_notified = true;
+		happened |= NOTED;
+	}
 	if (IsA(statement, DropdbStmt))
 		pf_guard_drop_database((DropdbStmt *) statement);
 	if (any_gate() && !is_out_of_it() && IsTransactionState() && !IsAbortedTransactionBlockState() &&
 		utility_kind(statement) != UTILITY_PASSES && pf_belongs().stopped != 0)
 	{
 		note_wal();
+		happened |= NOTED;
 		pass_door(PF_DOOR_STATEMENT, utility_kind(statement) == UTILITY_WRITES);
 	}
 	if (commits_prepared)
@@ -727,8 +752,7 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 		standard_ProcessUtility(plan, text, read_only_tree, context, params, environment, dest, completion);
 	if (commits_prepared)
 		leave_commit();
-	/* COPY, TRUNCATE and the like may have found a foreign table */
-	if (utility_kind(statement) == UTILITY_WRITES)
+	if (goes_abroad)
 		come_first();
 }
 
@@ -741,17 +765,27 @@ is_fast_path(void)
 	return ActivePortal == NULL && debug_query_string == NULL;
 }
 
+static pg_noinline void
+come_to_function_door(ObjectAccessType access, Oid class, Oid function, int sub, void *arg)
+{
+	if (function == F_PG_NOTIFY)
+	{
+		has_notified = true;
+		happened |= NOTED;
+	}
+	if (any_gate() && !is_out_of_it() && (is_irrevocable(function) || is_fast_path()) && pf_belongs().stopped != 0)
+		pass_door(PF_DOOR_FUNCTION, is_irrevocable(function));
+	if (next_object_access)
+		next_object_access(access, class, function, sub, arg);
+}
+
+/* Comes by with every function of an expression, as executor_run() does. */
 static void
 object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
-	if (access == OAT_FUNCTION_EXECUTE)
-	{
-		if (object == F_PG_NOTIFY)
-			has_notified = true;
-		if (any_gate() && !is_out_of_it() && (is_irrevocable(object) || is_fast_path()) && pf_belongs().stopped != 0)
-			pass_door(PF_DOOR_FUNCTION, is_irrevocable(object));
-	}
-	if (next_object_access)
+	if (unlikely(access == OAT_FUNCTION_EXECUTE && (object == F_PG_NOTIFY || any_gate())))
+		come_to_function_door(access, class, object, sub, arg);
+	else if (next_object_access)
 		next_object_access(access, class, object, sub, arg);
 }
 
@@ -815,6 +849,33 @@ stop_commit(void *arg)
 	return gates;
 }
 
+static inline void
+leave_commit(void)
+{
+	PfGateBackend *me = my_word();
+
+	if ((happened & WORD_IS_ODD) == 0)
+		return;
+	pg_write_barrier();
+	pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
+	happened &= ~WORD_IS_ODD;
+}
+
+/* Makes this backend's word odd; false, and even again, if the word of the gates is another by now. */
+static inline bool
+pass_commit(uint64 word)
+{
+	PfGateBackend *me = my_word();
+
+	happened |= WORD_IS_ODD;
+	pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
+	pg_memory_barrier();
+	if (likely(pg_atomic_read_u64(&pf_gates->word) == word))
+		return true;
+	leave_commit();
+	return false;
+}
+
 /*
  * Returns with this backend's word odd, once no gate stops the commit.
  * "stopped_by" says which do; asked only while some gate is closed.
@@ -823,7 +884,6 @@ static void
 enter_commit(uint64 (*stopped_by) (void *arg), void *arg)
 {
 	PfWait		wait = {.door = PF_DOOR_COMMIT};
-	PfGateBackend *me = my_word();
 
 	passing = 0;
 	for (;;)
@@ -842,26 +902,10 @@ enter_commit(uint64 (*stopped_by) (void *arg), void *arg)
 				continue;
 			}
 		}
-		is_committing = true;
-		pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
-		pg_memory_barrier();
-		if (likely(pg_atomic_read_u64(&pf_gates->word) == word))
+		if (pass_commit(word))
 			break;
-		leave_commit();
 	}
 	pf_door_show_no_more();
-}
-
-static void
-leave_commit(void)
-{
-	PfGateBackend *me = my_word();
-
-	if (!is_committing)
-		return;
-	pg_write_barrier();
-	pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
-	is_committing = false;
 }
 
 /*
@@ -889,53 +933,71 @@ count_leaving(void)
 }
 
 /* What is prepared gets a transaction id after this, and stays. */
-static void
-before_commit(bool prepares)
+static pg_noinline void
+before_commit(bool prepares, bool last)
 {
 	bool		is_out = any_gate() && !proc_exit_inprogress && is_out_of_it();
 
-	if (is_out || (!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified && !prepares))
+	if ((happened & WORD_IS_ODD) || is_out ||
+		(!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified && !prepares))
 		return;
-	if (proc_exit_inprogress)
-		count_leaving();
-	else
+	if (!proc_exit_inprogress)
 		enter_commit(stop_commit, NULL);
+	else if (last)
+		count_leaving();
 }
 
-static void
-end_of_transaction(void)
+static pg_noinline void
+after_transaction(XactEvent event)
 {
+	if (event == XACT_EVENT_COMMIT && passing != 0)
+		pf_gate_count(passing, PF_COUNT_EXEMPT_COMMITS);
 	if (MyProc == NULL)
 		return;
+	leave_commit();
+	happened = MyBackendType == B_BACKEND ? 0 : NOTED;
 	passing = 0;
 	has_notified = false;
 	pf_belongs_end_transaction();
 	pf_wal_next(any_gate());
-	leave_commit();
 	pf_door_show_no_more();
 }
 
-static void
-transaction_event(XactEvent event, void *arg)
+/* A transaction that has a transaction id, is prepared, or of which something is noted. */
+static pg_noinline void
+writing_transaction_event(XactEvent event, void *arg)
 {
+	uint64		word;
+
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			before_commit(event == XACT_EVENT_PRE_PREPARE);
+			/* most often that's all */
+			word = pg_atomic_read_u64(&pf_gates->word);
+			if (happened != 0 || PF_ANY_GATE(word) || proc_exit_inprogress || !pass_commit(word))
+				before_commit(event == XACT_EVENT_PRE_PREPARE, arg == NULL);
 			break;
 		case XACT_EVENT_COMMIT:
-			if (unlikely(passing != 0))
-				pf_gate_count(passing, PF_COUNT_EXEMPT_COMMITS);
-			end_of_transaction();
-			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			end_of_transaction();
+			if (happened == WORD_IS_ODD && passing == 0 && !any_gate())
+				leave_commit();
+			else
+				after_transaction(event);
 			break;
 		default:
 			break;
 	}
+}
+
+/* Comes by twice with every transaction, as executor_run() does with statements. */
+static void
+transaction_event(XactEvent event, void *arg)
+{
+	if (unlikely(happened != 0 || event > XACT_EVENT_PRE_COMMIT ||
+				 (event == XACT_EVENT_PRE_COMMIT && TransactionIdIsValid(MyProc->xid))))
+		writing_transaction_event(event, arg);
 }
 
 /* ---- installing --------------------------------------------------------- */
@@ -944,7 +1006,7 @@ transaction_event(XactEvent event, void *arg)
 void
 pf_doors_install(void)
 {
-	next_executor_run = ExecutorRun_hook;
+	next_executor_run = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = executor_run;
 	next_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility;

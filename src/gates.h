@@ -11,6 +11,7 @@
 #ifndef PF_GATES_H
 #define PF_GATES_H
 
+#include "compat.h"
 #include "pg_freeze.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
@@ -148,7 +149,7 @@ typedef struct PfGateShared
 } PfGateShared;
 
 /* NULL where the library is not preloaded. */
-extern PfGateShared *pf_gates;
+extern PF_HIDDEN PfGateShared *pf_gates;
 
 #define PF_ANY_GATE(word) (((word) & 1) != 0)
 

@@ -43,7 +43,9 @@
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "plans.h"
+#include "postmaster/bgworker.h"
 #include "step.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -56,6 +58,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/pidfile.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -384,6 +387,26 @@ until_next(const PfWait *wait, uint64 gates)
 	return Max(ms, 1);
 }
 
+/*
+ * Whether the server is being stopped.  Background workers often don't end by
+ * SIGTERM as sessions do, but when they look for themselves: one that waits
+ * here would keep the server from stopping until the thaw.
+ */
+static bool
+server_stops(void)
+{
+	FILE	   *file = AllocateFile("postmaster.pid", "r");
+	char		line[MAXPGPATH] = "";
+	int			number = 0;
+
+	while (file && number < LOCK_FILE_LINE_PM_STATUS && fgets(line, sizeof(line), file))
+		number++;
+	if (file)
+		FreeFile(file);
+	return number == LOCK_FILE_LINE_PM_STATUS &&
+		strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
+}
+
 /* Waits until something about the gates has changed. */
 static void
 wait_for_change(PfWait *wait, uint64 gates, uint64 word)
@@ -412,6 +435,11 @@ wait_for_change(PfWait *wait, uint64 gates, uint64 word)
 			InterruptPending = true;
 		}
 		CHECK_FOR_INTERRUPTS();
+		if (MyBackendType == B_BG_WORKER && server_stops())
+			ereport(FATAL,
+					(errcode(ERRCODE_ADMIN_SHUTDOWN),
+					 errmsg("terminating background worker \"%s\" due to administrator command",
+							MyBgworkerEntry->bgw_type)));
 	}
 	ConditionVariableCancelSleep();
 }

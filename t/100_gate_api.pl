@@ -627,7 +627,7 @@ foreach my $how (qw(cancel terminate))
 	my $thawing = open_session($node);
 	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
 	my $control = open_session($node);
-	my $id = sql($node, "SELECT freeze_role('shop', thaw_after => '6 s')");
+	my $id = sql($node, "SELECT freeze_role('shop', thaw_after => '3 s')");
 	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $state;
 

@@ -33,6 +33,8 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "commands/dbcommands.h"
 #include "door.h"
 #include "executor/executor.h"
@@ -86,6 +88,9 @@ static bool asking = false;
 #define WORD_IS_ODD		1
 #define NOTED			2		/* anything else */
 static uint8 happened = NOTED;
+
+/* In VACUUM or ANALYZE, which may have many transactions. */
+static bool vacuuming = false;
 
 /* This transaction has a NOTIFY that will be written at its commit. */
 static bool has_notified = false;
@@ -536,9 +541,33 @@ static const Oid irrevocable[] = {
 	F_GIN_CLEAN_PENDING_LIST
 };
 
+/* One of them by another name, which a superuser may have made: LANGUAGE internal. */
+static Oid
+behind(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			answer = function;
+	Datum		source;
+	bool		isnull;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == INTERNALlanguageId)
+		{
+			source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+			if (!isnull)
+				answer = fmgr_internal_function(TextDatumGetCString(source));
+		}
+		ReleaseSysCache(tuple);
+	}
+	return answer;
+}
+
 static bool
 is_irrevocable(Oid function)
 {
+	if (function >= FirstNormalObjectId)
+		function = behind(function);
 	for (int i = 0; i < (int) lengthof(irrevocable); i++)
 		if (irrevocable[i] == function)
 			return true;
@@ -708,6 +737,8 @@ is_commit_prepared(Node *statement)
 	return IsA(statement, TransactionStmt) && ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
+static void vacuum(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtilityContext context,
+				   ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion);
 static void enter_commit(uint64 (*stopped_by) (void *arg), void *arg);
 static inline void leave_commit(void);
 
@@ -756,6 +787,11 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 	bool		commits_prepared = is_commit_prepared(statement);
 	bool		goes_abroad = IsA(statement, CopyStmt) || IsA(statement, TruncateStmt);
 
+	if (IsA(statement, VacuumStmt) && !vacuuming)
+	{
+		vacuum(plan, text, read_only_tree, context, params, environment, dest, completion);
+		return;
+	}
 	if (pf_belongs_note_identity())
 		happened |= NOTED;
 	if (IsA(statement, NotifyStmt))
@@ -782,6 +818,32 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 		leave_commit();
 	if (goes_abroad)
 		come_first();
+}
+
+/*
+ * VACUUM and ANALYZE change pages that no rollback restores, and may commit
+ * without a transaction id.  That they run is shown before they come to the
+ * first door: either they see a gate, or who closes it sees them.  Between two
+ * tables they come to the third.
+ */
+static void
+vacuum(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtilityContext context,
+	   ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	vacuuming = true;
+	happened |= NOTED;
+	my_word()->vacuum_pid = MyProcPid;
+	pg_memory_barrier();
+	PG_TRY();
+	{
+		utility(plan, text, read_only_tree, context, params, environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		vacuuming = false;
+		my_word()->vacuum_pid = 0;
+	}
+	PG_END_TRY();
 }
 
 /* ---- door 2: functions -------------------------------------------------- */
@@ -967,7 +1029,7 @@ before_commit(bool prepares, bool last)
 	bool		is_out = any_gate() && !proc_exit_inprogress && is_out_of_it();
 
 	if ((happened & WORD_IS_ODD) || is_out ||
-		(!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified && !prepares))
+		(!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified && !prepares && !vacuuming))
 		return;
 	if (!proc_exit_inprogress)
 		enter_commit(stop_commit, NULL);
@@ -983,7 +1045,7 @@ after_transaction(XactEvent event)
 	if (MyProc == NULL)
 		return;
 	leave_commit();
-	happened = MyBackendType == B_BACKEND ? 0 : NOTED;
+	happened = MyBackendType == B_BACKEND && !vacuuming ? 0 : NOTED;
 	passing = 0;
 	has_notified = false;
 	pf_belongs_end_transaction();

@@ -94,17 +94,29 @@ add_obstacle(Obstacles *obstacles, int pid, char *what)
 	obstacles->whats[obstacles->count++] = CStringGetTextDatum(what);
 }
 
-/* VACUUM commits without a transaction id, and updates pg_class in place. */
+/*
+ * VACUUM changes pages and commits without a transaction id, and updates
+ * pg_class in place, table by table: it shows that it runs before it comes to
+ * the first door.  See gates.h.
+ */
 static void
 find_vacuums(const PfTarget *target, Obstacles *obstacles)
 {
 	for (int i = 0; i < pf_gates->nbackends; i++)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		PfGateBackend *word = &pf_gates->backends[i].backend;
+		int			pid = proc->pid;
+		bool		waits;
 
-		if (proc->pid != 0 && (proc->statusFlags & (PROC_IN_VACUUM | PROC_IS_AUTOVACUUM)) == PROC_IN_VACUUM &&
-			is_of_target(proc, target))
-			add_obstacle(obstacles, proc->pid, "runs VACUUM");
+		if (pid == 0 || word->vacuum_pid != pid || !is_of_target(proc, target))
+			continue;
+		/* at its next commit, when it is through with a table */
+		SpinLockAcquire(&word->mutex);
+		waits = word->pid == pid;
+		SpinLockRelease(&word->mutex);
+		if (!waits)
+			add_obstacle(obstacles, pid, "runs VACUUM");
 	}
 }
 

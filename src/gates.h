@@ -120,6 +120,8 @@ typedef struct PfGateBackend
 	/* who of the target may pass, for yield_after */
 	uint64		exempt_from;
 	int			exempt_pid;
+	/* who is in VACUUM or ANALYZE, 0: nobody; written without the mutex */
+	int			vacuum_pid;
 } PfGateBackend;
 
 #define PF_GATE_BACKEND_SIZE	128		/* two cache lines, so that neighbours don't share */

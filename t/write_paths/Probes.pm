@@ -13,6 +13,8 @@
 #	look	what to compare, instead of everything that lies in tables
 #	silent	"stopped" without an error of its own
 #	alone	changes what others need: shares no freeze
+#	waits_already	what is to write waits since the freeze
+#	writes_nothing	and yet what is expected is not "passes"
 package WritePaths;
 
 use strict;
@@ -50,9 +52,11 @@ sub ends
 
 sub command
 {
+	my ($program, @arguments) = @_;
 	my ($out, $err) = ('', '');
-	return undef if IPC::Run::run([ @_ ], '>', \$out, '2>', \$err);
-	return { C => '', M => $err };
+	unshift @arguments, '-v', 'VERBOSITY=verbose' if $program eq 'psql';
+	return undef if IPC::Run::run([ $program, @arguments ], '>', \$out, '2>', \$err);
+	return { C => $err =~ /ERROR:  (\w{5}):/ ? $1 : '', M => $err };
 }
 
 sub poll

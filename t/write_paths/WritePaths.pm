@@ -7,7 +7,8 @@
 # What waits is the proof that it writes, too: it goes on after the thaw.  Cells
 # whose attempts don't disturb each other share one freeze.
 #
-# ONLY='insert copy_from' runs these only, and fails.
+# ONLY='insert copy_from' runs these only, and fails; so does UNFROZEN=1, which
+# freezes nothing.
 package WritePaths;
 
 use strict;
@@ -29,19 +30,41 @@ our $dir = dirname(__FILE__);
 our $superuser = getpwuid $<;
 our ($node, $o, $port, $host, $version, %probe);
 my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
-my ($strategy, %minor, %not_here);
+our ($strategy, %not_here);
+my %minor;
 
 require Probes;
 
-# code: of the error of what is stopped; waits: what is stopped waits for thaw
+# code: of the error of what is stopped; waits: by locks, for the thaw
 my %strategies = (
 	revoke => { doc => 'leaks.md', code => '42501' },
-	lock => { doc => 'leaks-lock.md', waits => 1 });
+	lock => { doc => 'leaks-lock.md', waits => 1 },
+	gate => { doc => 'leaks-gate.md', code => '25006' });
 
+# also: statements that make a kind what it is; shown_by: the kind that shows of
+# the same ways that they write
 my %kinds = (
 	grantee => { owner => 'keeper', target => "'role', 'app'", freeze => "pf.freeze_role('app', drain_timeout => '60s')" },
 	owner => { owner => 'app', target => "'role', 'app'", freeze => "pf.freeze_role('app', drain_timeout => '60s')" },
 	database => { owner => 'app', target => "'database', 'postgres'", freeze => "pf.freeze_database(drain_timeout => '60s')" });
+
+sub kinds_of_gate
+{
+	my %actions = (grantee => 'reject', owner => 'reject', owner_waits => 'wait',
+		database => 'reject', superuser => 'reject', database_waits => 'wait');
+	foreach my $kind (keys %actions)
+	{
+		my %like = %{ $kinds{ $kind =~ /^(database|superuser)/ ? 'database' : $kind eq 'grantee' ? $kind : 'owner' } };
+		$like{freeze} =~ s/drain_timeout => '60s'/action => '$actions{$kind}', drain_timeout => '15s'/;
+		$like{also} = 'ALTER ROLE app SUPERUSER' if $kind eq 'superuser';
+		$like{shown_by} = $kind eq 'owner' ? 'owner_waits' : 'database_waits' if $kind =~ /^(owner|database|superuser)$/;
+		$kinds{"gate $kind"} = \%like;
+	}
+	return;
+}
+
+# A kind of this strategy.
+sub kind { my ($kind) = @_; return $kinds{"$strategy $kind"} || $kinds{$kind} || die "no kind: $kind" }
 
 # ---- the file of what is expected -----------------------------------------
 
@@ -104,10 +127,11 @@ sub start_server
 		max_connections = 200
 		shared_buffers = 64MB
 		E
+	my @preload = $strategy eq 'gate' ? 'pg_freeze' : ();
 	if (-e "$pkglibdir/pg_cron.so")
 	{
+		push @preload, 'pg_cron';
 		$node->append_conf('postgresql.conf', <<~E);
-			shared_preload_libraries = 'pg_cron'
 			cron.database_name = 'postgres'
 			cron.use_background_workers = on
 			E
@@ -116,6 +140,8 @@ sub start_server
 	{
 		$not_here{pg_cron} = 'pg_cron is not installed';
 	}
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = '" . join(', ', @preload) . "'\n");
+	$node->append_conf('postgresql.conf', "pg_freeze.exempt_roles = 'observer'\n") if $strategy eq 'gate';
 	$node->start;
 	($host, $port) = ($node->host, $node->port);
 	$version = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
@@ -123,6 +149,10 @@ sub start_server
 	$node->safe_psql('postgres',
 		"CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'postgres')");
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_cron') unless $not_here{pg_cron};
+	if (!$not_here{pg_cron} && $node->safe_psql('postgres', "SELECT extversion ~ '^1\\.[0-4]\\y' FROM pg_extension WHERE extname = 'pg_cron'") eq 't')
+	{
+		$not_here{pg_cron} = 'this pg_cron knows no seconds';
+	}
 	$node->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('look', 'test_decoding')");
 
 	$node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
@@ -134,7 +164,8 @@ sub start_server
 		E
 	$node->safe_psql('elsewhere', "SELECT pg_create_logical_replication_slot('sub', 'pgoutput')");
 	build_probe();
-	$o = session('postgres');
+	$o = observer();
+	server_for_gate() if $strategy eq 'gate';
 	foreach ([ locks => "CREATE FUNCTION obs.f() RETURNS int LANGUAGE sql AS 'SELECT 1'" ], [ renames => 'ALTER SCHEMA obs RENAME TO x' ])
 	{
 		my ($which, $sql) = @$_;
@@ -155,12 +186,17 @@ sub build_probe
 		"$config{cc} -O1 -fPIC -shared -I'$config{'includedir-server'}' $config{cppflags} -o $so $dir/probe.c");
 	$node->safe_psql('postgres', <<~E);
 		CREATE FUNCTION obs.probe_heap(regclass) RETURNS void STABLE PARALLEL SAFE LANGUAGE c AS '$so';
+		CREATE FUNCTION obs.probe_release(regclass) RETURNS void LANGUAGE c AS '$so';
+		CREATE FUNCTION obs.probe_notify() RETURNS void LANGUAGE c AS '$so';
 		CREATE FUNCTION obs.probe_spi(text) RETURNS void STABLE LANGUAGE c AS '$so';
 		CREATE FUNCTION obs.probe_worker(text, regrole, text) RETURNS void LANGUAGE c AS '$so';
 		CREATE FUNCTION obs.worker(regrole, text) RETURNS void LANGUAGE sql AS \$\$ SELECT obs.probe_worker('$so', \$1, \$2) \$\$;
 		E
 	return;
 }
+
+# For a freeze of the database by strategy gate it has to be exempt.
+sub observer { return session($strategy eq 'gate' ? 'observer' : 'postgres') }
 
 sub session
 {
@@ -191,7 +227,7 @@ sub end_looking { $o->value('COMMIT') if $strategies{$strategy}{waits}; return }
 sub difference
 {
 	my %before = map { split / /, $_, 2 } split /\n/, $_[0];
-	return join ', ', map { /^(\S+) (.*)/ && ($before{$1} || '') eq $2 ? () : (split / /)[0] } split /\n/, $_[1];
+	return join ', ', map { /^(\S+) (.*)/ && ($before{$1} // '') eq $2 ? () : (split / /)[0] } split /\n/, $_[1];
 }
 
 # ---- an attempt ------------------------------------------------------------
@@ -207,8 +243,10 @@ sub steps
 # Processes that wait for the freeze.
 sub waiting
 {
-	return () unless $strategies{$strategy}{waits};
-	my $all = $o->value(<<~E);
+	return () unless $strategies{$strategy}{waits} || $strategy eq 'gate';
+	# before 17 nothing but the view tells who waits at a gate
+	my $all = $o->value($strategy eq 'gate' && $version < 17 ? 'SELECT concat(string_agg(pid::text, \' \')) FROM pf.freeze_waiters'
+		: $strategy eq 'gate' ? "SELECT concat(string_agg(pid::text, ' ')) FROM pg_stat_activity WHERE wait_event = 'PgFreezeGate'" : <<~E);
 		SELECT concat(string_agg(DISTINCT l.pid::text, ' ')) FROM pg_locks l, pg_stat_activity h
 		WHERE NOT l.granted AND h.backend_type = 'pg_freeze holder' AND h.pid = ANY (pg_blocking_pids(l.pid))
 		E
@@ -230,7 +268,7 @@ sub not_listed
 sub start
 {
 	my ($p, $c) = @_;
-	my %attempt = (waiting => { waiting() });
+	my %attempt = (waiting => $p->{waits_already} ? {} : { waiting() });
 	pipe my $told, my $tell or die;
 	pipe my $word, $attempt{word} or die;
 
@@ -244,15 +282,15 @@ sub start
 	my $error;
 	eval {
 		close $attempt{word};
-		$o = session('postgres') if $p->{after} || ref $p->{run};
+		$o = observer() if $p->{after} || ref $p->{run};
 		if ($p->{after})
 		{
 			$error = steps($c, $p->{after});
-			die "after: $error->{M}" if $error;
+			die "after: $error->{M}" if $error && $strategy ne 'gate';
 			syswrite $tell, "\n";
 		}
 		sysread($word, my $byte, 1) or POSIX::_exit(1);
-		$error = steps($c, $p->{run});
+		$error ||= steps($c, $p->{run});
 		1;
 	} or $error = { C => '?', M => $@ };
 	syswrite $tell, $error ? "$error->{C} $error->{M}" : 'done';
@@ -292,7 +330,7 @@ sub finish
 	$said = hear($attempt, 60) while !defined $said || $said eq "\n";
 	waitpid $attempt->{pid}, 0;
 	return undef if $said =~ /^\n?done/;
-	return { C => $1, M => $2 } if $said =~ /^\n?(\S+) (.*)/s;
+	return { C => $1, M => $2 } if $said =~ /^\n?(\S*) (.*)/s;
 	die "odd: $said";
 }
 
@@ -303,7 +341,8 @@ sub make_ready
 {
 	my ($p, $kind, $needs_lo) = @_;
 	my @sql = ref $p->{setup} ? @{ $p->{setup} } : $p->{setup} || ();
-	my $error = statements($o, "CALL obs.fixture('$kinds{$kind}{owner}', " . ($needs_lo ? 'true' : 'false') . ')', @sql);
+	my $is = kind($kind);
+	my $error = statements($o, "CALL obs.fixture('$is->{owner}', " . ($needs_lo ? 'true' : 'false') . ')', $is->{also} || (), @sql);
 	die "setup: $error->{M}" if $error;
 	return make_session($p);
 }
@@ -329,11 +368,22 @@ sub clean
 		$s->close;
 		poll(sub { !$o->value("SELECT count(*) FROM pg_stat_activity WHERE pid = $s->{pid}") });
 	}
+	# left behind by a failure, it would lock out all that follow
+	$o->query('SELECT gid FROM pg_prepared_xacts');
+	$o->query("ROLLBACK PREPARED '$_->[0]'") foreach @{ $o->{rows} };
 	return $p->{clean}->() if ref $p->{clean} eq 'CODE';
 	my @sql = ref $p->{clean} ? @{ $p->{clean} } : $p->{clean} || ();
 	my $error = statements($o, @sql);
 	die "clean: $error->{M}" if $error;
 	return;
+}
+
+# Whether another column shows it, here or in another test of this file.
+sub shown_elsewhere
+{
+	my ($path, $kind) = @_;
+	my $by = kind($kind)->{shown_by};
+	return $by && $path->{$kind} =~ /^(stopped|waits)$/ && $path->{$by} =~ /^blocks/;
 }
 
 sub without_freeze
@@ -348,26 +398,64 @@ sub without_freeze
 	my $error = steps($c, $p->{run});
 	my $after = looks($p, $c);
 	clean($p, $c);
+	return judge_without($p, $expected, $name, $error, $before, $after);
+}
+
+sub judge_without
+{
+	my ($p, $expected, $name, $error, $before, $after) = @_;
 
 	if ($expected =~ /^cannot/) { return is($after, $before, "$name: not without a freeze either") }
-	if ($expected =~ /^(passes|stops)/) { return ok(!$error, "$name: works without a freeze") || diag $error->{M} }
+	if ($expected =~ /^(passes|stops)/ || $p->{writes_nothing}) { return ok(!$error, "$name: works without a freeze") || diag $error->{M} }
 	return isnt($after, $before, "$name: writes without a freeze") || diag $error && $error->{M};
+}
+
+# The same for many that need nothing of their own, with one fixture.  What has
+# nothing left to change after the others is tried again by itself.
+sub without_freeze_together
+{
+	my ($kind, @paths) = @_;
+	my $first = make_ready({}, $kind, 0);
+	my $before = looks({}, $first);
+
+	foreach my $path (@paths)
+	{
+		my ($p, $name) = ($probe{ $path->{id} }, "$path->{id}, $kind");
+		next if fails($name, $p, sub {
+				my $c = make_session($p);
+				my $error = steps($c, $p->{run});
+				my $after = looks({}, $first);
+				my $again = $error || ($after eq $before && $path->{$kind} !~ /^(passes|cannot)/);
+
+				clean($p, $c);
+				judge_without($p, $path->{$kind}, $name, $error, $before, $after) unless $again;
+				$before = $after;
+				push @{ $first->{again} }, $path if $again;
+			});
+	}
+	clean({}, $first);
+	foreach my $path (@{ $first->{again} || [] })
+	{
+		fails("$path->{id}, $kind", $probe{ $path->{id} }, sub { without_freeze($path, $kind, "$path->{id}, $kind") });
+	}
+	return;
 }
 
 # Freezes; if that waits for somebody, does the work meanwhile.
 sub freeze
 {
 	my ($p, $c, $kind) = @_;
-	my $f = session('postgres');
+	my $f = observer();
+	my $is = kind($kind);
 	my %r = (waited => 0);
 
 	$f->query("SET pg_freeze.strategy = '$strategy'");
-	$f->query("SELECT kind FROM pf.freeze_check($kinds{$kind}{target}) WHERE item = 'leak'");
+	$f->query("SELECT kind FROM pf.freeze_check($is->{target}) WHERE item = 'leak'");
 	$r{check} = join "\n", map { $_->[0] } @{ $f->{rows} };
-	$f->send("SELECT $kinds{$kind}{freeze}");
+	$f->send("SELECT $is->{freeze}");
 	while ($f->idle(0.01))
 	{
-		next unless !$r{waited} && $o->value('SELECT count(*) FROM pf.freeze_blockers');
+		next unless !$r{waited} && $o->value("SELECT count(*) FROM pf.freeze_blockers WHERE what !~ '^(is committing|applies changes)'");
 		$r{waited} = 1;
 		steps($c, $p->{go});
 		$r{error} = steps($c, $p->{run});
@@ -390,6 +478,26 @@ sub thaw
 	return;
 }
 
+# One attempt in a freeze.  Returns it; what waits has not ended.
+sub attempt
+{
+	my ($p, $c, $expected, $r) = @_;
+	# to look may be in the way of what is done before the attempt
+	my $early = !$p->{after} || $expected =~ /^blocks/;
+	$r->{before} = begin_looking($p, $c) if $early;
+	my $attempt = start($p, $c);
+	$r->{blocks} = $p->{after} && until_it_waits($attempt);
+	$r->{before} = begin_looking($p, $c) unless $early;
+	$r->{before} = looks($p, $c) if $p->{after} && !$r->{blocks};
+	steps($c, $p->{go});
+	go_on($attempt);
+	$r->{blocks} ||= until_it_waits($attempt);
+	$r->{after} = looks($p, $c);
+	$r->{error} = finish($attempt) unless $r->{blocks};
+	$r->{not_listed} = not_listed() if $r->{blocks};
+	return $attempt;
+}
+
 sub with_freeze
 {
 	my ($path, $kind, $name) = @_;
@@ -405,19 +513,7 @@ sub with_freeze
 	}
 	else
 	{
-		# to look may be in the way of what is done before the attempt
-		my $early = !$p->{after} || $path->{$kind} =~ /^blocks/;
-		$r->{before} = begin_looking($p, $c) if $early;
-		my $attempt = start($p, $c);
-		$r->{blocks} = $p->{after} && until_it_waits($attempt);
-		$r->{before} = begin_looking($p, $c) unless $early;
-		$r->{before} = looks($p, $c) if $p->{after} && !$r->{blocks};
-		steps($c, $p->{go});
-		go_on($attempt);
-		$r->{blocks} ||= until_it_waits($attempt);
-		$r->{after} = looks($p, $c);
-		$r->{error} = finish($attempt) unless $r->{blocks};
-		$r->{not_listed} = not_listed() if $r->{blocks};
+		my $attempt = attempt($p, $c, $path->{$kind}, $r);
 		thaw($r);
 		$r->{error} = finish($attempt) if $r->{blocks};
 		$r->{thawed} = looks($p, $c) if $r->{blocks};
@@ -455,10 +551,10 @@ sub judge
 	}
 	if ($r->{blocks} && $word ne 'cannot')
 	{
-		is($after, $before, "$name: nothing changes while it waits");
+		is($after, $before, "$name: nothing changes while it waits") if $word ne 'leak';
 		is($r->{not_listed}, '', "$name: freeze_waiters lists it");
 		ok(!$error, "$name: goes on after the thaw") || diag "$error->{C} $error->{M}";
-		isnt($r->{thawed}, $after, "$name: has written after the thaw") if $r->{thawed};
+		isnt($r->{thawed}, $after, "$name: has written after the thaw") if $r->{thawed} && $word ne 'leak';
 	}
 	if ($word eq 'leak' && $detail !~ /^(doc|held|null)$/)
 	{
@@ -481,8 +577,8 @@ sub can_share
 {
 	my ($path, $kind) = @_;
 	my $p = $probe{ $path->{id} };
-	return 0 if needs_lo($path) || grep { $p->{$_} } qw(setup after look clean go alone);
-	return 1 if $path->{$kind} eq 'blocks';
+	return 0 if needs_lo($path) || grep { $p->{$_} } qw(setup after look clean go), $strategy eq 'gate' && $path->{$kind} eq 'stopped' ? () : 'alone';
+	return 1 if $path->{$kind} eq 'blocks' || ($strategy eq 'gate' && $path->{$kind} eq 'stopped');
 	return $path->{$kind} =~ /^(stopped|cannot|passes)$/ && !grep { $p->{$_} } qw(before as options);
 }
 
@@ -533,6 +629,52 @@ sub with_one_freeze
 	return scalar @results;
 }
 
+# With strategy gate the observer may change everything meanwhile: what needs a
+# fixture of its own, and nothing before the freeze, comes one after the other.
+sub can_follow
+{
+	my ($path, $kind) = @_;
+	my $p = $probe{ $path->{id} };
+	return $strategy eq 'gate' && $path->{$kind} !~ /^(blocks|waits)/ && !grep { $p->{$_} } qw(before go);
+}
+
+sub one_after_the_other
+{
+	my ($kind, @paths) = @_;
+	my $first = make_ready({}, $kind, 0);
+	my $r = freeze({}, $first, $kind);
+	my @results;
+
+	foreach my $path (@paths)
+	{
+		my ($p, $name) = ($probe{ $path->{id} }, "$path->{id}, $kind");
+		my %one;
+		push @results, [ $p, $path->{$kind}, $name, \%one ];
+		eval {
+			my $c = make_ready($p, $kind, needs_lo($path));
+			my $attempt = attempt($p, $c, $path->{$kind}, \%one);
+			if ($one{blocks})
+			{
+				# it has failed; the others shall not wait for it
+				$o->query('SELECT pg_terminate_backend(pid) FROM pf.freeze_waiters');
+				$one{error} = finish($attempt);
+				$one{thawed} = looks($p, $c);
+			}
+			clean($p, $c);
+			1;
+		} or $one{died} = $@;
+	}
+	thaw($r);
+	foreach (@results)
+	{
+		my $one = pop @$_;
+		if ($one->{died}) { fail("$_->[2]: $one->{died}") }
+		else { judge(@$_, { %$r, %$one }) }
+	}
+	clean({}, $first);
+	return scalar @results;
+}
+
 # A strategy that only waits changes nothing itself.
 sub changes_nothing
 {
@@ -555,7 +697,7 @@ sub recover
 {
 	my ($p) = @_;
 	$o->close;
-	$o = session('postgres');
+	$o = observer();
 	$o->query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
 	$o->query('SELECT pf.thaw_all()');
 	eval { clean($p) };
@@ -576,12 +718,15 @@ sub fails
 sub write_paths
 {
 	($strategy, my @these) = @_;
+	require GateProbes if $strategy eq 'gate';
+	kinds_of_gate();
 	start_server();
 	my ($expected, @columns) = read_expected();
 	my $columns = @columns;
 	my ($ran, $not_run) = (0, 0);
 
 	probes();
+	probes_gate() if $strategy eq 'gate';
 	is_deeply(documented($columns), { map { $_->{id} => join ', ', @{ $_->{text} } } @$expected },
 		"doc/$strategies{$strategy}{doc} has a line for each way, and says the same");
 	is_deeply([ sort keys %probe ], [ sort map { $_->{id} } @$expected ], 'each way has a probe, and each probe is expected');
@@ -590,7 +735,7 @@ sub write_paths
 	my %only = map { $_ => 1 } split ' ', $ENV{ONLY} || '';
 	foreach my $kind (@columns)
 	{
-		my @share;
+		my (@share, @follow, @together);
 
 		changes_nothing($kind) if $strategies{$strategy}{waits};
 		foreach my $path (@$expected)
@@ -598,22 +743,30 @@ sub write_paths
 			my $name = "$path->{id}, $kind";
 
 			next if (%only && !$only{ $path->{id} }) || !$probe{ $path->{id} };
-			if ($not_here{ $path->{id} })
+			my $why_not = $not_here{ $path->{id} } || $not_here{$name};
+			if ($why_not)
 			{
-				diag "NOT RUN: $name: $not_here{$path->{id}}";
+				diag "NOT RUN: $name: $why_not";
 				$not_run++;
 				next;
 			}
+			my $p = $probe{ $path->{id} };
 			my $shares = can_share($path, $kind);
+			my $follows = !$shares && can_follow($path, $kind);
 			# what waits shows after the thaw that it writes
 			my $shows = !$shares && $path->{$kind} =~ /^blocks/;
 			push @share, $path if $shares;
-			my $p = $probe{ $path->{id} };
-			next if fails($name, $p, sub { without_freeze($path, $kind, $name) unless $shows });
-			next if $shares || fails($name, $p, sub { with_freeze($path, $kind, $name) });
+			push @follow, $path if $follows;
+			if ($shows || shown_elsewhere($path, $kind)) { }
+			elsif ($strategy eq 'gate' && $shares && !$p->{alone}) { push @together, $path }
+			else { next if fails($name, $p, sub { without_freeze($path, $kind, $name) }) }
+			next if $shares || $follows || $ENV{UNFROZEN} || fails($name, $p, sub { with_freeze($path, $kind, $name) });
 			$ran++;
 		}
+		without_freeze_together($kind, @together) if @together;
+		next if $ENV{UNFROZEN};
 		fails($kind, {}, sub { $ran += with_one_freeze($kind, @share) }) if @share;
+		fails($kind, {}, sub { $ran += one_after_the_other($kind, @follow) }) if @follow;
 	}
 	my $cells = @$expected * @columns;
 	diag "write paths: $ran of $cells cells ran, $not_run could not run here";

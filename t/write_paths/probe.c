@@ -8,6 +8,7 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "commands/async.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -19,6 +20,8 @@
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(probe_heap);
+PG_FUNCTION_INFO_V1(probe_release);
+PG_FUNCTION_INFO_V1(probe_notify);
 PG_FUNCTION_INFO_V1(probe_spi);
 PG_FUNCTION_INFO_V1(probe_worker);
 extern PGDLLEXPORT void probe_main(Datum arg);
@@ -30,18 +33,41 @@ typedef struct Job
 	char		sql[100];
 } Job;
 
-/* probe_heap(regclass): inserts a row of NULLs. */
-Datum
-probe_heap(PG_FUNCTION_ARGS)
+/* Inserts a row of NULLs. */
+static void
+insert_nulls(Oid table, LOCKMODE unlock)
 {
-	Relation	rel = table_open(PG_GETARG_OID(0), RowExclusiveLock);
+	Relation	rel = table_open(table, RowExclusiveLock);
 	int			natts = RelationGetDescr(rel)->natts;
 	Datum	   *values = palloc0(natts * sizeof(Datum));
 	bool	   *nulls = palloc(natts * sizeof(bool));
 
 	memset(nulls, true, natts * sizeof(bool));
 	simple_heap_insert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	table_close(rel, NoLock);
+	table_close(rel, unlock);
+}
+
+/* probe_heap(regclass) */
+Datum
+probe_heap(PG_FUNCTION_ARGS)
+{
+	insert_nulls(PG_GETARG_OID(0), NoLock);
+	PG_RETURN_VOID();
+}
+
+/* probe_release(regclass): the same, and leaves no trace among the locks. */
+Datum
+probe_release(PG_FUNCTION_ARGS)
+{
+	insert_nulls(PG_GETARG_OID(0), RowExclusiveLock);
+	PG_RETURN_VOID();
+}
+
+/* probe_notify(): NOTIFY path, past statement and function */
+Datum
+probe_notify(PG_FUNCTION_ARGS)
+{
+	Async_Notify("path", "");
 	PG_RETURN_VOID();
 }
 

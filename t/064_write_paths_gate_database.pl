@@ -1,0 +1,10 @@
+# How writes get around a freeze of a database by strategy gate: write_paths/gate.txt.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/write_paths";
+use WritePaths;
+
+write_paths('gate', 'database', 'superuser', 'database_waits');

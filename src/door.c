@@ -620,7 +620,7 @@ come_first(void)
 	comes_first = true;
 }
 
-static pg_noinline void
+static PF_OUT_OF_LINE void
 come_to_statement_door(PlannedStmt *plan)
 {
 	bool		writes;
@@ -855,7 +855,7 @@ is_fast_path(void)
 	return ActivePortal == NULL && debug_query_string == NULL;
 }
 
-static pg_noinline void
+static PF_OUT_OF_LINE void
 come_to_function_door(ObjectAccessType access, Oid class, Oid function, int sub, void *arg)
 {
 	if (function == F_PG_NOTIFY)
@@ -1023,7 +1023,7 @@ count_leaving(void)
 }
 
 /* What is prepared gets a transaction id after this, and stays. */
-static pg_noinline void
+static PF_OUT_OF_LINE void
 before_commit(bool prepares, bool last)
 {
 	bool		is_out = any_gate() && !proc_exit_inprogress && is_out_of_it();
@@ -1037,7 +1037,7 @@ before_commit(bool prepares, bool last)
 		count_leaving();
 }
 
-static pg_noinline void
+static PF_OUT_OF_LINE void
 after_transaction(XactEvent event)
 {
 	if (event == XACT_EVENT_COMMIT && passing != 0)
@@ -1054,7 +1054,7 @@ after_transaction(XactEvent event)
 }
 
 /* A transaction that has a transaction id, is prepared, or of which something is noted. */
-static pg_noinline void
+static PF_OUT_OF_LINE void
 writing_transaction_event(XactEvent event, void *arg)
 {
 	uint64		word;

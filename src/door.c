@@ -1022,14 +1022,13 @@ count_leaving(void)
 	}
 }
 
-/* What is prepared gets a transaction id after this, and stays. */
 static PF_OUT_OF_LINE void
-before_commit(bool prepares, bool last)
+before_commit(bool last)
 {
 	bool		is_out = any_gate() && !proc_exit_inprogress && is_out_of_it();
 
 	if ((happened & WORD_IS_ODD) || is_out ||
-		(!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified && !prepares && !vacuuming))
+		(!TransactionIdIsValid(GetTopTransactionIdIfAny()) && !has_notified && !vacuuming))
 		return;
 	if (!proc_exit_inprogress)
 		enter_commit(stop_commit, NULL);
@@ -1066,7 +1065,7 @@ writing_transaction_event(XactEvent event, void *arg)
 			/* most often that's all */
 			word = pg_atomic_read_u64(&pf_gates->word);
 			if (happened != 0 || PF_ANY_GATE(word) || proc_exit_inprogress || !pass_commit(word))
-				before_commit(event == XACT_EVENT_PRE_PREPARE, arg == NULL);
+				before_commit(arg == NULL);
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:

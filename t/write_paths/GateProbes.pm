@@ -172,6 +172,8 @@ sub gate_running
 			my ($c) = @_;
 			$c->{ear} = observer();
 			$c->{ear}->value($_) foreach 'BEGIN', 'LOCK TABLE w.t IN ACCESS EXCLUSIVE MODE';
+			# with action wait it stops at its next commit
+			$c->{s}->query("SET statement_timeout = '5s'");
 			$c->{s}->send('VACUUM w.t');
 			poll(sub { $o->value("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $c->{s}{pid}") });
 		},

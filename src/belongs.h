@@ -35,6 +35,10 @@ extern uint64 pf_belongs_to_role(Oid role);
 extern PF_HIDDEN Oid pf_noted_user;
 extern bool pf_belongs_note_another(void);
 
+#if defined(__GNUC__) && !defined(__clang__)
+extern Oid	GetUserId(void) __attribute__((noplt));
+#endif
+
 /*
  * Notes as whom the transaction acts, at each statement; no catalog access.
  * True: pf_belongs_end_transaction() has to forget it.

@@ -785,6 +785,7 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 {
 	Node	   *statement = plan->utilityStmt;
 	bool		commits_prepared = is_commit_prepared(statement);
+	bool		prepares = IsA(statement, TransactionStmt) && ((TransactionStmt *) statement)->kind == TRANS_STMT_PREPARE;
 	bool		goes_abroad = IsA(statement, CopyStmt) || IsA(statement, TruncateStmt);
 
 	if (IsA(statement, VacuumStmt) && !vacuuming)
@@ -792,7 +793,7 @@ utility(PlannedStmt *plan, const char *text, bool read_only_tree, ProcessUtility
 		vacuum(plan, text, read_only_tree, context, params, environment, dest, completion);
 		return;
 	}
-	if (pf_belongs_note_identity())
+	if (pf_belongs_note_identity() || prepares)
 		happened |= NOTED;
 	if (IsA(statement, NotifyStmt))
 	{
@@ -1084,8 +1085,7 @@ writing_transaction_event(XactEvent event, void *arg)
 static void
 transaction_event(XactEvent event, void *arg)
 {
-	if (unlikely(happened != 0 || event > XACT_EVENT_PRE_COMMIT ||
-				 (event == XACT_EVENT_PRE_COMMIT && TransactionIdIsValid(MyProc->xid))))
+	if (unlikely(happened != 0 || (event >= XACT_EVENT_PRE_COMMIT && TransactionIdIsValid(MyProc->xid))))
 		writing_transaction_event(event, arg);
 }
 

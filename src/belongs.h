@@ -35,6 +35,7 @@ extern uint64 pf_belongs_to_role(Oid role);
 extern PF_HIDDEN Oid pf_noted_user;
 extern bool pf_belongs_note_another(void);
 
+/* called for each statement: without the detour by the linkage table */
 #if defined(__GNUC__) && !defined(__clang__)
 extern Oid	GetUserId(void) __attribute__((noplt));
 #endif

@@ -303,6 +303,8 @@ sub gate_temporary
 sub gate_differs
 {
 	$probe{xact_id}{look} = \&committed;
+	# not the row headers: what is rolled back, or not committed yet, leaves its mark there
+	$probe{restore_stats}{look} = sub { $o->value("SELECT relpages FROM pg_class WHERE oid = 'w.t'::regclass") };
 	$probe{copy_program}{silent} = 1;
 	# they make things of one name
 	$probe{$_}{alone} = 1 foreach qw(parallel xact_prepared xact_prepares), grep { /^prepared_/ } keys %probe;

@@ -952,15 +952,22 @@ leave_commit(void)
 	happened &= ~WORD_IS_ODD;
 }
 
-/* Makes this backend's word odd; false, and even again, if the word of the gates is another by now. */
-static inline bool
-pass_commit(uint64 word)
+/* Makes this backend's word odd. */
+static inline void
+show_commit(void)
 {
 	PfGateBackend *me = my_word();
 
 	happened |= WORD_IS_ODD;
 	pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
 	pg_memory_barrier();
+}
+
+/* The same; false, and even again, if the word of the gates is another by now. */
+static inline bool
+pass_commit(uint64 word)
+{
+	show_commit();
 	if (likely(pg_atomic_read_u64(&pf_gates->word) == word))
 		return true;
 	leave_commit();
@@ -1002,13 +1009,15 @@ enter_commit(uint64 (*stopped_by) (void *arg), void *arg)
 /*
  * A commit while the process exits, which drops its temporary tables.
  * Interrupts are held off, so that a wait would hang terminate and shutdown:
- * it passes, and is counted.
+ * it passes, and is counted.  It shows its commit as others do: a gate that is
+ * closed after this has looked waits for it.
  */
 static void
 count_leaving(void)
 {
 	static PfGate gates[PF_GATES];
 
+	show_commit();
 	if (!any_gate())
 		return;
 	(void) pf_gate_copy_all(gates);

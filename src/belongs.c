@@ -225,7 +225,7 @@ work_out(void)
 	char	   *name;
 	PfGateBackend *me = &pf_gates->backends[MyProcNumber].backend;
 	PfBelongs	answer = {0, 0};
-	uint64		before = forgotten;
+	uint64		before;
 
 	if (!watching)
 	{
@@ -233,6 +233,9 @@ work_out(void)
 		CacheRegisterSyscacheCallback(AUTHOID, forget, (Datum) 0);
 		watching = true;
 	}
+	/* a membership from before the gate was closed, which this transaction need not have heard of */
+	AcceptInvalidationMessages();
+	before = forgotten;
 	known.valid = false;
 	if (!known.has_gates || known.word != pg_atomic_read_u64(&pf_gates->word))
 		known.word = pf_gate_copy_all(known.gates);
@@ -293,23 +296,26 @@ pf_belongs_word(void)
 }
 
 /* See belongs.h. */
-uint64
+PfBelongs
 pf_belongs_to_role(Oid role)
 {
-	PfBelongs	mine = pf_belongs();
+	PfBelongs	answer = pf_belongs();
+	uint64		passed = answer.covered & ~answer.stopped;
 	char	   *name = GetUserNameFromId(GetSessionUserId(), true);
-	uint64		gates = 0;
+	bool		exempt = name && pf_role_is_exempt(name);
 
-	if (name && pf_role_is_exempt(name))
-		return 0;
 	for (int i = 0; i < PF_GATES; i++)
 	{
 		const PfGate *gate = &known.gates[i];
+		uint64		bit = UINT64CONST(1) << i;
 
-		if ((gate->phase == PF_GATE_CLOSED || gate->phase == PF_GATE_DRAINING) &&
-			gate->record.cause == PF_CAUSE_FREEZE && gate->record.target.kind == PF_ROLE &&
-			!pf_is_pass(&gate->record, pf_guc_pass) && pf_role_belongs(role, gate->record.target.oid))
-			gates |= UINT64CONST(1) << i;
+		if ((gate->phase != PF_GATE_CLOSED && gate->phase != PF_GATE_DRAINING) ||
+			gate->record.cause != PF_CAUSE_FREEZE || gate->record.target.kind != PF_ROLE ||
+			!pf_role_belongs(role, gate->record.target.oid))
+			continue;
+		answer.covered |= bit;
+		if (!exempt && (passed & bit) == 0 && !pf_is_pass(&gate->record, pf_guc_pass))
+			answer.stopped |= bit;
 	}
-	return gates & ~(mine.covered & ~mine.stopped);
+	return answer;
 }

@@ -28,8 +28,8 @@ extern PfBelongs pf_belongs(void);
 extern const PfGate *pf_belongs_gate(int number);
 extern uint64 pf_belongs_word(void);
 
-/* The gates that stop what a role has prepared, whoever commits it here. */
-extern uint64 pf_belongs_to_role(Oid role);
+/* The same for what a role has prepared, when this session commits it. */
+extern PfBelongs pf_belongs_to_role(Oid role);
 
 /* As whom this transaction was seen to act last. */
 extern PF_HIDDEN Oid pf_noted_user;

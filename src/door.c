@@ -752,7 +752,7 @@ stop_prepared(void *arg)
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1];
 	volatile Oid owner = InvalidOid;
-	uint64		gates;
+	PfBelongs	belongs;
 
 	values[0] = CStringGetTextDatum((char *) arg);
 	asking = true;
@@ -773,10 +773,12 @@ stop_prepared(void *arg)
 		asking = false;
 	}
 	PG_END_TRY();
-	gates = closed(pf_belongs().stopped);
-	if (OidIsValid(owner))
-		gates |= closed(pf_belongs_to_role(owner));
-	return gates;
+	belongs = OidIsValid(owner) ? pf_belongs_to_role(owner) : pf_belongs();
+	passing = belongs.covered & ~belongs.stopped;
+	/* counted at the end of the statement's own transaction */
+	if (passing != 0)
+		happened |= NOTED;
+	return closed(belongs.stopped);
 }
 
 static void
@@ -1090,6 +1092,14 @@ writing_transaction_event(XactEvent event, void *arg)
 	}
 }
 
+/* An error at a door that a subtransaction has caught: nobody waits there any more. */
+static void
+subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		pf_door_show_no_more();
+}
+
 /* Comes by twice with every transaction, as executor_run() does with statements. */
 static void
 transaction_event(XactEvent event, void *arg)
@@ -1111,6 +1121,7 @@ pf_doors_install(void)
 	next_object_access = object_access_hook;
 	object_access_hook = object_access;
 	RegisterXactCallback(transaction_event, NULL);
+	RegisterSubXactCallback(subtransaction_event, NULL);
 }
 
 /* See door.h. */

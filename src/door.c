@@ -960,6 +960,7 @@ show_commit(void)
 {
 	PfGateBackend *me = my_word();
 
+	PF_INJECTION_POINT("pg-freeze-door-passing");
 	happened |= WORD_IS_ODD;
 	pg_atomic_write_u64(&me->commit, pg_atomic_read_u64(&me->commit) + 1);
 	pg_memory_barrier();
@@ -971,7 +972,10 @@ pass_commit(uint64 word)
 {
 	show_commit();
 	if (likely(pg_atomic_read_u64(&pf_gates->word) == word))
+	{
+		PF_INJECTION_POINT("pg-freeze-door-passed");
 		return true;
+	}
 	leave_commit();
 	return false;
 }

@@ -38,7 +38,8 @@ my %points = (
 	'pg-freeze-thawed' => { action => 'thaw', crash => 'thawed', cancel => 'thawed', error => 'thawed', late => 1 });
 
 my $source = join '', map { slurp_file($_) } glob "$FindBin::RealBin/../src/*.c";
-is_deeply([ sort keys %points ], [ sort { $a cmp $b } $source =~ /PF_INJECTION_POINT\("([^"]+)"\)/g ],
+# those of the doors are tried in t/143_gate_barrier.pl
+is_deeply([ sort keys %points ], [ sort { $a cmp $b } grep { !/^pg-freeze-door-/ } $source =~ /PF_INJECTION_POINT\("([^"]+)"\)/g ],
 	'every place in src/ that has a name is here');
 
 my ($strategy, $node, $freeze, $before, $frozen, $gate_file);

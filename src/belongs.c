@@ -106,11 +106,11 @@ pf_belongs_end_transaction(void)
 	has_others = false;
 }
 
-/* As whom the session acts now; within what the server does by itself, as before that. */
+/* As whom the session acts now; within what the server does by itself, as who asked for it. */
 static Oid
 acting_user(void)
 {
-	return server_acts() ? known.current_user : GetUserId();
+	return server_acts() ? GetOuterUserId() : GetUserId();
 }
 
 /* ---- roles -------------------------------------------------------------- */

@@ -93,6 +93,13 @@ pf_membership_counts(Form_pg_auth_members membership)
 #define PF_SQL_MEMBERSHIP_COUNTS(m) "true"
 #endif
 
+/* 19: WAIT FOR */
+#if PG_VERSION_NUM >= 190000
+#define PF_CASE_WAIT_FOR case T_WaitStmt:
+#else
+#define PF_CASE_WAIT_FOR
+#endif
+
 /* 18: ExecutorRun() can be called again always */
 #if PG_VERSION_NUM >= 180000
 #define PF_EXECUTE_ONCE_PARAMETER

@@ -720,6 +720,7 @@ utility_kind(Node *statement)
 		case T_LoadStmt:
 		case T_ConstraintsSetStmt:
 		case T_CheckPointStmt:
+		PF_CASE_WAIT_FOR
 			return UTILITY_READS;
 		case T_LockStmt:
 			return ((LockStmt *) statement)->mode <= RowShareLock ? UTILITY_READS : UTILITY_WRITES;

@@ -446,6 +446,9 @@ gate_attend(PfFreeze *freeze)
 		if (pf_gate_read(MyDatabaseId, freeze->id, &gate))
 		{
 			bring_up_to_date(freeze, &gate.record);
+			/* whoever made it again after a promotion was ended in between */
+			if (gate.phase == PF_GATE_RESERVED)
+				(void) pf_gate_close(MyDatabaseId, freeze->id, PF_GATE_CLOSED);
 			return 0;
 		}
 		if (freeze->promoted && pf_guc_on_promote == PF_PROMOTE_KEEP && awaits_promotion())

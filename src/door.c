@@ -463,8 +463,7 @@ refusing(uint64 gates)
 static bool
 may_finish(const PfGate *gate)
 {
-	return gate->phase == PF_GATE_DRAINING &&
-		(TransactionIdIsValid(GetTopTransactionIdIfAny()) || GetCurrentTransactionStartTimestamp() < gate->closed_at);
+	return gate->phase == PF_GATE_DRAINING && GetCurrentTransactionStartTimestamp() <= gate->closed_at;
 }
 
 /* Which of the gates are closed altogether. */

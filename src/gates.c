@@ -241,10 +241,10 @@ pf_gate_close(Oid home, int64 id, PfGatePhase phase)
 	if (gate && gate->phase != PF_GATE_OPEN)
 	{
 		gate->phase = phase;
-		if (gate->closed_at == 0)
-			gate->closed_at = GetCurrentTimestamp();
 		publish();
 		/* not before: what is younger shall have seen it */
+		if (gate->closed_at == 0)
+			gate->closed_at = GetCurrentTimestamp();
 		if (phase == PF_GATE_CLOSED)
 		{
 			gate->shut_lsn = GetXLogInsertRecPtr();

@@ -272,7 +272,11 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 				ereport(ERROR,
 						(errcode(ERRCODE_QUERY_CANCELED),
 						 errmsg("the freeze was cancelled")));
-			pf_run_step(freeze, step_engage_again, &again, request->options.drain_timeout);
+			/* what is made by those who were in flight belongs to the target where there are doors */
+			if (freeze->strategy->doors)
+				again = false;
+			else
+				pf_run_step(freeze, step_engage_again, &again, request->options.drain_timeout);
 		}
 		if (again)
 			ereport(ERROR,

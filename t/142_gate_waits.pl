@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $node = new_server('main', conf => "shared_preload_libraries = 'pg_freeze'\npg_freeze.max_wait = 0\n");
+my $node = new_server('main', conf => "shared_preload_libraries = 'pg_freeze'\npg_freeze.max_wait = 0\npg_freeze.notice_after = -1\n");
 make_application($node, tables => 2);
 my $version = sql($node, 'SHOW server_version_num');
 my $rows = 0;

@@ -146,6 +146,36 @@ privileges_on(const PfObject *object)
 }
 
 /*
+ * Takes away what its grantor cannot grant any more.  The command has taken the
+ * grantor's option in the catalog; what depended on that and was taken by a
+ * freeze, it has not seen.
+ */
+static Acl *
+without_dangling(Acl *acl, Oid owner, AclMode privileges, DropBehavior behavior)
+{
+	for (int i = 0; i < ACL_NUM(acl); i++)
+	{
+		AclItem		item = PF_ACL_ITEMS(acl)[i];
+		AclMode		granted = (ACLITEM_GET_PRIVS(item) | ACLITEM_GET_GOPTIONS(item)) & privileges;
+		AclMode		options = aclmask(acl, item.ai_grantor, owner, ACL_GRANT_OPTION_FOR(granted), ACLMASK_ALL);
+		AclMode		dangling = granted & ~ACL_OPTION_TO_PRIVS(options);
+
+		if (dangling == ACL_NO_RIGHTS)
+			continue;
+		if (behavior == DROP_RESTRICT)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("dependent privileges exist"),
+					 errdetail("A live freeze by pg_freeze has taken them, and thaw gives them back."),
+					 errhint("Use CASCADE to revoke them too.")));
+		ACLITEM_SET_PRIVS_GOPTIONS(item, dangling, dangling);
+		acl = aclupdate(acl, &item, ACL_MODECHG_DEL, owner, DROP_CASCADE);
+		i = -1;
+	}
+	return acl;
+}
+
+/*
  * Gives the command once more, as ExecGrant_Relation() and its like do, to the
  * ACL as it would be without the freezes.  What it then takes away, directly
  * or by CASCADE, is neither left in the catalog nor given back by thaw.  Where
@@ -186,6 +216,9 @@ replay(Witness *witness, PfObject *object, AclMode privileges, const Acl *of_rel
 			aclupdate(full, &item, ACL_MODECHG_ADD, object->owner, grant->behavior);
 		}
 	}
+	/* a column's grantors may have their option on the relation */
+	if (!grant->is_grant && of_relation == NULL)
+		result = without_dangling(result, object->owner, privileges, grant->behavior);
 	lost = pf_acl_difference(full, result);
 	if (ACL_NUM(lost) == 0)
 		return;

@@ -21,6 +21,7 @@ OBJS = \
 	src/gates.o \
 	src/statefile.o \
 	src/door.o \
+	src/wait.o \
 	src/plans.o \
 	src/wal.o \
 	src/belongs.o \

@@ -37,6 +37,7 @@
  *	gates.c		its gates in shared memory, and the barrier
  *	statefile.c	its gates on disk
  *	door.c		its doors: hooks of statements, functions and commits
+ *	wait.c		being refused, or waiting, at a door
  *	plans.c		what the plan of a query does
  *	belongs.c	which gates stop a session
  *	background.c	autovacuum and logical replication at a gate

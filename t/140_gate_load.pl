@@ -149,11 +149,12 @@ sub start_psqls
 
 	foreach my $i (1 .. $opt{clients})
 	{
-		my %psql = (out => '', err => '');
+		# into files: nobody reads a pipe while the administrator waits for a freeze
+		my %psql = (out => "$dir/psql.$i.out", err => "$dir/psql.$i.err");
 		$psql{harness} = IPC::Run::start(
 			[ $^X, '-e', $repeat, $opt{seconds}, "INSERT INTO app.acked VALUES ($i);\nBEGIN;\nINSERT INTO app.acked VALUES ($i), ($i);\nSELECT 1;\nCOMMIT;\n" ],
 			'|', [ $node->installed_command('psql'), '-XAt', '-v', 'VERBOSITY=sqlstate', '-U', $opt{user}, '-d', $node->connstr('postgres') ],
-			'>', \$psql{out}, '2>', \$psql{err});
+			'>', $psql{out}, '2>', $psql{err});
 		push @{ $load{psqls} }, \%psql;
 	}
 	return \%load;
@@ -171,14 +172,14 @@ sub finish_psqls
 		my $pending = 0;
 
 		$psql->{harness}->finish;
-		foreach my $line (split /\n/, $psql->{out})
+		foreach my $line (split /\n/, slurp_file($psql->{out}))
 		{
 			$pending = 0 if $line eq 'BEGIN' || $line eq 'ROLLBACK';
 			$acked++ if $line eq 'INSERT 0 1';
 			$pending = 2 if $line eq 'INSERT 0 2';
 			$acked += $pending if $line eq 'COMMIT';
 		}
-		$errors{$_}++ foreach $psql->{err} =~ /(?:ERROR|FATAL|PANIC):  (\w+)/g;
+		$errors{$_}++ foreach slurp_file($psql->{err}) =~ /(?:ERROR|FATAL|PANIC):  (\w+)/g;
 	}
 	return ($acked, \%errors);
 }

@@ -381,8 +381,11 @@ sub probes_processes
 			. " WITH (create_slot = false, slot_name = 'sub', copy_data = false)" ],
 		run => sub {
 			my $before = $o->value($errors);
+			# a gate ends the worker, whose successor waits
+			my $sign = $o->value("SELECT count(*) FROM pf.freeze_status WHERE strategy = 'gate'") ?
+				"SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'waiting for a thaw%'" : "SELECT ($errors) > $before";
 			$node->safe_psql('elsewhere', $insert);
-			poll(sub { $o->value("SELECT count(*) FROM w.t2") || $o->value($errors) > $before });
+			poll(sub { $o->value("SELECT count(*) FROM w.t2") || $o->value($sign) =~ /^(t|[1-9])/ });
 			return undef;
 		},
 		clean => [ 'ALTER SUBSCRIPTION sub DISABLE', 'ALTER SUBSCRIPTION sub SET (slot_name = NONE)', 'DROP SUBSCRIPTION sub',

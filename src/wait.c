@@ -36,6 +36,7 @@
 
 #define LOOK_EVERY		1000	/* ms between looks whether the client is still there */
 #define OPEN_AFTER		10000	/* ms after a deadline that nobody has kept */
+
 static bool is_shown = false;	/* in shared memory, as waiting */
 
 /* ---- refusing ----------------------------------------------------------- */
@@ -324,7 +325,9 @@ wait_for_change(PfWait *wait, uint64 gates, uint64 word)
 		wait_event = WaitEventExtensionNew("PgFreezeGate");
 	if (wait->since == 0)
 	{
-		wait->since = wait->yield_at = GetCurrentTimestamp();
+		wait->since = GetCurrentTimestamp();
+		/* not at once: all who wait would read the lock table at the moment of the freeze */
+		wait->yield_at = TimestampTzPlusMilliseconds(wait->since, LOOK_EVERY);
 		pf_gate_count(gates, PF_COUNT_WAITED);
 	}
 	pf_door_show(wait->door, gates, wait->since);

@@ -37,7 +37,9 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -73,25 +75,20 @@ is_of_target(const PGPROC *proc, const PfTarget *target)
 	return false;
 }
 
+/* Processes and what they do, each an array in the making. */
 typedef struct Obstacles
 {
 	int			count;
-	int			size;
-	Datum	   *pids;
-	Datum	   *whats;
+	ArrayBuildState *pids;
+	ArrayBuildState *whats;
 } Obstacles;
 
 static void
 add_obstacle(Obstacles *obstacles, int pid, char *what)
 {
-	if (obstacles->count == obstacles->size)
-	{
-		obstacles->size = Max(obstacles->size * 2, 16);
-		obstacles->pids = obstacles->pids ? repalloc(obstacles->pids, obstacles->size * sizeof(Datum)) : palloc(obstacles->size * sizeof(Datum));
-		obstacles->whats = obstacles->whats ? repalloc(obstacles->whats, obstacles->size * sizeof(Datum)) : palloc(obstacles->size * sizeof(Datum));
-	}
-	obstacles->pids[obstacles->count] = Int32GetDatum(pid);
-	obstacles->whats[obstacles->count++] = CStringGetTextDatum(what);
+	obstacles->pids = accumArrayResult(obstacles->pids, Int32GetDatum(pid), false, INT4OID, CurrentMemoryContext);
+	obstacles->whats = accumArrayResult(obstacles->whats, CStringGetTextDatum(what), false, TEXTOID, CurrentMemoryContext);
+	obstacles->count++;
 }
 
 /*
@@ -120,6 +117,15 @@ find_vacuums(const PfTarget *target, Obstacles *obstacles)
 	}
 }
 
+/* Catalogs have the same OIDs in all databases. */
+static char *
+catalog_name(Oid catalog)
+{
+	char	   *name = get_rel_name(catalog);
+
+	return name ? name : psprintf("%u", catalog);
+}
+
 /*
  * A lock on a system catalog that would keep others from using it: whoever has
  * it is going to wait until the thaw.
@@ -140,7 +146,7 @@ find_catalog_locks(const PfTarget *target, Obstacles *obstacles)
 			continue;
 		proc = BackendPidGetProc(lock->pid);
 		if (proc && (proc->statusFlags & PROC_IS_AUTOVACUUM) == 0 && is_of_target(proc, target))
-			add_obstacle(obstacles, lock->pid, psprintf("has locked system catalog %u", lock->locktag.locktag_field2));
+			add_obstacle(obstacles, lock->pid, psprintf("has locked system catalog %s", catalog_name(lock->locktag.locktag_field2)));
 	}
 }
 
@@ -193,8 +199,10 @@ gate_blockers(const PfTarget *target, int64 id)
 	}
 	find_vacuums(target, &obstacles);
 	find_catalog_locks(target, &obstacles);
-	values[0] = PointerGetDatum(construct_array(obstacles.pids, obstacles.count, INT4OID, 4, true, TYPALIGN_INT));
-	values[1] = PointerGetDatum(construct_array(obstacles.whats, obstacles.count, TEXTOID, -1, false, TYPALIGN_INT));
+	if (obstacles.count == 0)
+		return blockers;
+	values[0] = makeArrayResult(obstacles.pids, CurrentMemoryContext);
+	values[1] = makeArrayResult(obstacles.whats, CurrentMemoryContext);
 	values[2] = Int64GetDatum(id);
 	return list_concat(blockers, pf_drain_query(blockers_sql, 3, types, values, NULL));
 }
@@ -244,7 +252,7 @@ reserve(const PfFreeze *freeze)
 
 	if (!pg_strong_random(random, sizeof(random)))
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
+				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not generate a random pass")));
 	for (int i = 0; i < (int) sizeof(random); i++)
 		snprintf(record.pass + 2 * i, 3, "%02x", random[i]);

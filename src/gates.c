@@ -202,7 +202,8 @@ pf_gate_reserve(const PfGateRecord *record)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the state file of pg_freeze was damaged when the server started"),
-				 errhint("SELECT * FROM thaw_cluster(force => true);")));
+				 errdetail("What was frozen is not known, so everything is closed for all but superusers."),
+				 errhint("To open it: SELECT * FROM thaw_cluster(force => true);")));
 	gate = find(record->home, record->freeze_id);
 	for (int i = 0; gate == NULL && i < PF_GATES; i++)
 		freezes += pf_gates->gates[i].phase != PF_GATE_FREE && pf_gates->gates[i].record.cause == PF_CAUSE_FREEZE;

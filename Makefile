@@ -17,6 +17,8 @@ OBJS = \
 	src/wanted.o \
 	src/waiters.o \
 	src/pass.o \
+	src/read_only.o \
+	src/disconnect.o \
 	src/gate.o \
 	src/gates.o \
 	src/statefile.o \

@@ -30,6 +30,9 @@ CREATE TABLE freeze_journal
 	max_wait			interval,
 	notice_after		interval,
 	yield_after			interval,
+	only_here			boolean NOT NULL,
+	superusers			boolean NOT NULL,
+	keep_read_only		boolean NOT NULL,
 	requested_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	engaged_at			timestamptz,
 	frozen_at			timestamptz,
@@ -68,6 +71,9 @@ COMMENT ON COLUMN freeze_journal.why IS 'how the strategy was chosen';
 COMMENT ON COLUMN freeze_journal.max_wait IS 'strategy gate: how long its waiters wait; 0: for ever';
 COMMENT ON COLUMN freeze_journal.notice_after IS 'strategy gate: when its waiters are told; NULL: never';
 COMMENT ON COLUMN freeze_journal.yield_after IS 'strategy gate: how long its waiters may be in the way of exempt sessions; NULL: for ever';
+COMMENT ON COLUMN freeze_journal.only_here IS 'strategy disconnect: the role is kept out of this database only';
+COMMENT ON COLUMN freeze_journal.superusers IS 'whether the drain may end sessions of superusers';
+COMMENT ON COLUMN freeze_journal.keep_read_only IS 'strategy read_only: leaves sessions alone that were read-only by their settings';
 COMMENT ON COLUMN freeze_journal.retaken_at IS 'when the locks of a lost freeze were taken again';
 COMMENT ON COLUMN freeze_journal.stays_lost IS 'whether nobody tries to take the locks of a lost freeze again';
 COMMENT ON COLUMN freeze_journal.system_identifier IS 'of the cluster where the freeze was made; differs in a restored or cloned one';
@@ -96,6 +102,28 @@ COMMENT ON COLUMN freeze_journal_change.names IS 'name of the object as pg_ident
 COMMENT ON COLUMN freeze_journal_change.acl_before IS 'grantee=privileges/grantor, roles by OID; NULL: the default';
 COMMENT ON COLUMN freeze_journal_change.outcome IS 'NULL while taken; after the thaw why it was not put back as it was';
 
+CREATE TABLE freeze_journal_value
+(
+	freeze_id	bigint NOT NULL REFERENCES freeze_journal ON DELETE CASCADE,
+	kind		text NOT NULL CHECK (kind IN ('login', 'connections', 'setting')),
+	database	oid NOT NULL,
+	role		oid NOT NULL,
+	database_name text NOT NULL,
+	role_name	text NOT NULL,
+	before		text,
+	after		text NOT NULL,
+	version		xid NOT NULL,
+	outcome		text,
+	PRIMARY KEY (freeze_id, kind, database, role)
+);
+COMMENT ON TABLE freeze_journal_value IS 'pg_freeze: what a live freeze changed in the catalogs that all databases share, and of past ones what could not be put back as it was; written only by pg_freeze';
+COMMENT ON COLUMN freeze_journal_value.kind IS 'login: rolcanlogin of a role; connections: datallowconn of a database; setting: default_transaction_read_only of a role, a database, both or all';
+COMMENT ON COLUMN freeze_journal_value.database IS '0: all of them, or none';
+COMMENT ON COLUMN freeze_journal_value.role IS '0: all of them, or none';
+COMMENT ON COLUMN freeze_journal_value.before IS 'NULL: was not set';
+COMMENT ON COLUMN freeze_journal_value.version IS 'xmin of the row in the catalog as the freeze left it: differs once somebody has changed anything there';
+COMMENT ON COLUMN freeze_journal_value.outcome IS 'NULL while changed; after the thaw why it was not put back as it was';
+
 CREATE TABLE freeze_journal_role
 (
 	freeze_id	bigint NOT NULL REFERENCES freeze_journal ON DELETE CASCADE,
@@ -109,7 +137,7 @@ CREATE TABLE freeze_journal_session
 (
 	freeze_id		bigint NOT NULL REFERENCES freeze_journal ON DELETE CASCADE,
 	at				timestamptz NOT NULL DEFAULT clock_timestamp(),
-	rung			text NOT NULL CHECK (rung IN ('cancel', 'terminate')),
+	rung			text NOT NULL CHECK (rung IN ('idle', 'idle in transaction', 'cancel', 'terminate')),
 	pid				int NOT NULL,
 	session_user_name text,
 	application		text,
@@ -148,12 +176,13 @@ COMMENT ON TABLE freeze_holder IS 'pg_freeze: where the worker that holds the lo
 
 SELECT pg_extension_config_dump('freeze_journal', '');
 SELECT pg_extension_config_dump('freeze_journal_change', '');
+SELECT pg_extension_config_dump('freeze_journal_value', '');
 SELECT pg_extension_config_dump('freeze_journal_role', '');
 SELECT pg_extension_config_dump('freeze_journal_session', '');
 SELECT pg_extension_config_dump('freeze_journal_gap', '');
 SELECT pg_extension_config_dump(pg_get_serial_sequence('freeze_journal', 'id')::regclass, '');
 
-REVOKE ALL ON freeze_journal, freeze_journal_change, freeze_journal_role,
+REVOKE ALL ON freeze_journal, freeze_journal_change, freeze_journal_value, freeze_journal_role,
 	freeze_journal_session, freeze_journal_gap, freeze_scheduler, freeze_holder FROM PUBLIC;
 
 /* ---- freezing --------------------------------------------------------- */
@@ -407,7 +436,14 @@ CREATE VIEW freeze_changes AS
 	SELECT c.freeze_id AS id, c.kind, c.names, c.args, c.classid, c.objid, c.objsubid,
 		c.acl_before AS before, c.acl_after AS after, c.outcome
 	FROM @extschema@.freeze_journal_change c
-	ORDER BY c.freeze_id, c.classid, c.objid, c.objsubid;
+	UNION ALL
+	SELECT v.freeze_id, v.kind, array_remove(ARRAY[nullif(v.database_name, ''), nullif(v.role_name, '')], NULL), '{}',
+		CASE v.kind WHEN 'login' THEN 'pg_authid'::regclass WHEN 'connections' THEN 'pg_database'::regclass
+			ELSE 'pg_db_role_setting'::regclass END,
+		CASE WHEN v.database = 0 THEN v.role ELSE v.database END, CASE WHEN v.database = 0 THEN 0 ELSE v.role::text::int8::int4 END,
+		v.before, v.after, v.outcome
+	FROM @extschema@.freeze_journal_value v
+	ORDER BY 1, 5, 6, 7;
 COMMENT ON VIEW freeze_changes IS 'what live freezes took, object by object, and what past ones could not put back as it was';
 
 CREATE VIEW freeze_blockers AS

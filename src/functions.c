@@ -129,11 +129,14 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 	pf_target_check_permission(target);
 
 	*strategy = pf_strategy_choose(pf_text_argument(fcinfo, first + 2), target, &why);
-	if (kind == PF_DATABASE && target->oid != MyDatabaseId && !(*strategy)->doors)
+	if (kind == PF_DATABASE && target->oid != MyDatabaseId && !(*strategy)->anywhere)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("strategy %s works only in the database that it freezes", (*strategy)->name),
 				 errhint("Connect to database %s and run it there.", quote_identifier(NameStr(target->name)))));
+	target->only_here = *strategy == &pf_disconnect && kind == PF_ROLE && pf_guc_disconnect_role == PF_DISCONNECT_CONNECT;
+	if ((*strategy)->admit)
+		(*strategy)->admit(target);
 	namestrcpy(&request->strategy, (*strategy)->name);
 	strlcpy(request->why, why, sizeof(request->why));
 
@@ -155,7 +158,13 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 		else
 			pf_bad_argument("on_drain_timeout", on_drain_timeout, "What can happen is abort, cancel or terminate.");
 	}
+	request->options.log_after = pf_guc_drain_log_after;
+	request->options.idle_wait = pf_guc_idle_wait;
+	request->options.idle_in_transaction_wait = pf_guc_idle_in_transaction_wait;
 	request->options.cancel_wait = pf_guc_cancel_wait;
+	request->options.terminate_wait = pf_guc_terminate_wait;
+	request->options.superusers = pf_guc_drain_superusers;
+	request->options.keep_read_only = (*strategy)->recycles && pf_guc_keep_read_only;
 	request->options.lock_standbys = pf_guc_lock_standbys;
 	request->options.on_leak = (PfOnLeak) pf_guc_on_leak;
 	request->options.attempts = PG_ARGISNULL(first + 7) ? 1 : PG_GETARG_INT32(first + 7);

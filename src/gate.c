@@ -585,6 +585,7 @@ const PfStrategy pf_gate = {
 	.kinds = {true, false, true, true},
 	.modes = {true, true},
 	.doors = true,
+	.anywhere = true,
 	.done = "closed",
 	.intact = "nothing of the target was committed",
 	.check = gate_check,

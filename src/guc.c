@@ -27,7 +27,14 @@
 int			pf_guc_strategy = PF_STRATEGY_AUTO;
 int			pf_guc_drain_timeout = 5000;
 int			pf_guc_on_drain_timeout = PF_DRAIN_ABORT;
+int			pf_guc_drain_log_after = 1000;
+int			pf_guc_idle_wait = 0;
+int			pf_guc_idle_in_transaction_wait = 2000;
 int			pf_guc_cancel_wait = 2000;
+int			pf_guc_terminate_wait = 2000;
+bool		pf_guc_drain_superusers = false;
+bool		pf_guc_keep_read_only = false;
+int			pf_guc_disconnect_role = PF_DISCONNECT_LOGIN;
 int			pf_guc_thaw_after = 0;
 int			pf_guc_on_leak = PF_LEAK_WARN;
 int			pf_guc_max_hold = 0;
@@ -50,6 +57,8 @@ static const struct config_enum_entry strategy_options[] = {
 	{"revoke", 1, false},
 	{"lock", 2, false},
 	{"gate", 3, false},
+	{"read_only", 4, false},
+	{"disconnect", 5, false},
 	{NULL, 0, false}
 };
 
@@ -57,6 +66,12 @@ static const struct config_enum_entry on_drain_timeout_options[] = {
 	{"abort", PF_DRAIN_ABORT, false},
 	{"cancel", PF_DRAIN_CANCEL, false},
 	{"terminate", PF_DRAIN_TERMINATE, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry disconnect_role_options[] = {
+	{"login", PF_DISCONNECT_LOGIN, false},
+	{"connect", PF_DISCONNECT_CONNECT, false},
 	{NULL, 0, false}
 };
 
@@ -100,7 +115,13 @@ static struct
 	{PF_NAME ".strategy", NULL},
 	{PF_NAME ".drain_timeout", NULL},
 	{PF_NAME ".on_drain_timeout", NULL},
+	{PF_NAME ".drain_log_after", NULL},
+	{PF_NAME ".idle_wait", NULL},
+	{PF_NAME ".idle_in_transaction_wait", NULL},
 	{PF_NAME ".cancel_wait", NULL},
+	{PF_NAME ".terminate_wait", NULL},
+	{PF_NAME ".keep_read_only", NULL},
+	{PF_NAME ".disconnect_role", NULL},
 	{PF_NAME ".thaw_after", NULL},
 	{PF_NAME ".on_leak", NULL},
 	{PF_NAME ".action", NULL},
@@ -153,11 +174,47 @@ define_settings(void)
 							 "statements first, \"terminate\" ends their sessions after that.",
 							 &pf_guc_on_drain_timeout, PF_DRAIN_ABORT, on_drain_timeout_options,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".drain_log_after",
+							"After how long a drain says in the log who is in its way.",
+							"The first rung of the ladder. -1 never says it.",
+							&pf_guc_drain_log_after, 1000, -1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".idle_wait",
+							"How long a session is idle before a freeze that recycles sessions ends it.",
+							"For strategies read_only and disconnect. 0 ends those that are idle at once.",
+							&pf_guc_idle_wait, 0, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".idle_in_transaction_wait",
+							"How long sessions that are idle in a transaction have to go once they are ended.",
+							"Then the ladder of pg_freeze.on_drain_timeout = 'terminate' goes on to cancel statements.",
+							&pf_guc_idle_in_transaction_wait, 2000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable(PF_NAME ".cancel_wait",
-							"How long a cancelled or terminated session has to go.",
-							"The time between two rungs of the ladder of pg_freeze.on_drain_timeout.",
+							"How long a cancelled statement has to end.",
+							"Then the ladder of pg_freeze.on_drain_timeout goes on to end sessions, or gives up.",
 							&pf_guc_cancel_wait, 2000, 0, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(PF_NAME ".terminate_wait",
+							"How long a terminated session has to go.",
+							"The last rung of the ladder of pg_freeze.on_drain_timeout; then the freeze gives up.",
+							&pf_guc_terminate_wait, 2000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable(PF_NAME ".drain_superusers",
+							 "Whether a drain may cancel and end sessions of superusers.",
+							 "Without it they are left alone, and a freeze that recycles sessions names them as a leak.",
+							 &pf_guc_drain_superusers, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(PF_NAME ".keep_read_only",
+							 "Whether strategy read_only leaves sessions alone that are read-only by their settings already.",
+							 "What such a session has SET for itself is not known to others.",
+							 &pf_guc_keep_read_only, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable(PF_NAME ".disconnect_role",
+							 "How strategy disconnect keeps a role out.",
+							 "\"login\" takes its right to log in, to any database; \"connect\" takes its privilege "
+							 "CONNECT on the current database only.",
+							 &pf_guc_disconnect_role, PF_DISCONNECT_LOGIN, disconnect_role_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(PF_NAME ".thaw_after",
 							"When a freeze is thawed by itself, counted from when it is frozen.",
 							"0 does not schedule a thaw: the freeze then holds until somebody thaws it.",

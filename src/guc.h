@@ -27,12 +27,25 @@ typedef enum PfInFlightSetting
 	PF_IN_FLIGHT_DRAIN
 } PfInFlightSetting;
 
+typedef enum PfDisconnectRole
+{
+	PF_DISCONNECT_LOGIN,		/* it may not log in */
+	PF_DISCONNECT_CONNECT		/* it may not connect to this database */
+} PfDisconnectRole;
+
 #define PF_STRATEGY_AUTO 0		/* else one by name */
 
 extern int	pf_guc_strategy;
 extern int	pf_guc_drain_timeout;	/* ms */
 extern int	pf_guc_on_drain_timeout;	/* PfOnDrainTimeout */
+extern int	pf_guc_drain_log_after; /* ms, -1: never */
+extern int	pf_guc_idle_wait;	/* ms */
+extern int	pf_guc_idle_in_transaction_wait;	/* ms */
 extern int	pf_guc_cancel_wait; /* ms */
+extern int	pf_guc_terminate_wait;	/* ms */
+extern bool pf_guc_drain_superusers;
+extern bool pf_guc_keep_read_only;
+extern int	pf_guc_disconnect_role; /* PfDisconnectRole */
 extern int	pf_guc_thaw_after;	/* s, 0: not scheduled */
 extern int	pf_guc_on_leak;		/* PfOnLeak */
 extern int	pf_guc_max_hold;	/* s, 0: no limit */

@@ -325,12 +325,12 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 	const PfOptions *options = &request->options;
 	bool		doors = pf_strategy_named(NameStr(request->strategy))->doors;
 	PfSpi		spi = pf_spi_begin();
-	Datum		values[27];
-	char		nulls[28] = "                           ";
+	Datum		values[30];
+	char		nulls[31] = "                              ";
 	Oid			types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 		OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID, TEXTOID, INTERVALOID,
 		TEXTOID, TEXTOID, INT8OID, OIDOID, INT8OID,
-		TEXTOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID};
+		TEXTOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, BOOLOID, BOOLOID, BOOLOID};
 	bool		isnull;
 	int64		id;
 
@@ -364,16 +364,19 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 	nulls[25] = doors && options->notice_after >= 0 ? ' ' : 'n';
 	values[26] = interval_from_us((int64) options->yield_after * 1000);
 	nulls[26] = doors && options->yield_after >= 0 ? ' ' : 'n';
+	values[27] = BoolGetDatum(request->target.only_here);
+	values[28] = BoolGetDatum(options->superusers);
+	values[29] = BoolGetDatum(options->keep_read_only);
 
 	journal_execute("INSERT INTO @.freeze_journal (target_kind, target_oid, target_name, mode,"
 					" strategy, why, state, label, reason, owner, owner_name, by_session_user,"
 					" by_application, by_address, by_pid, drain_timeout, on_drain_timeout, thaw_after,"
 					" leaks, also_stops, system_identifier, database_oid, timeline,"
-					" action, in_flight, max_wait, notice_after, yield_after)"
+					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only)"
 					" VALUES ($1, $2, $3, $4, $5, $6, 'engaging', nullif($7, ''), nullif($8, ''), $9, $10,"
 					" $11, $12, nullif($13, ''), $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-					" $23, $24, $25, $26, $27) RETURNING id",
-					27, types, values, nulls, false);
+					" $23, $24, $25, $26, $27, $28, $29, $30) RETURNING id",
+					30, types, values, nulls, false);
 	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	pf_spi_end(spi);
 	ereport(LOG,
@@ -399,6 +402,14 @@ column_time(int row, int column)
 	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static bool
+column_flag(int row, int column)
+{
+	bool		isnull;
+
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull)) && !isnull;
 }
 
 /* An interval in ms, or what NULL stands for. */
@@ -431,7 +442,7 @@ journal_read(int64 id)
 					" ORDER BY at LIMIT CASE strategy WHEN 'lock' THEN 5 ELSE 1 END) AS gap),"
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
 					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost, timeline,"
-					" action, in_flight, max_wait, notice_after, yield_after"
+					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only"
 					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
@@ -479,6 +490,9 @@ journal_read(int64 id)
 		freeze->max_wait = column_ms(0, 32, 0);
 		freeze->notice_after = column_ms(0, 33, -1);
 		freeze->yield_after = column_ms(0, 34, -1);
+		freeze->target.only_here = column_flag(0, 35);
+		freeze->superusers = column_flag(0, 36);
+		freeze->keep_read_only = column_flag(0, 37);
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);

@@ -29,10 +29,15 @@
  *	membership.c	memberships of a role in others
  *	acl.c		arithmetic on ACLs; plain values in, plain values out
  *	leak.c		ways around a freeze, and who else a freeze stops
- *	drain.c		who is in flight, and the ladder that ends them
+ *	drain.c		who is in flight
+ *	ladder.c	waiting for them, and the ladder that ends them
  *	call.c, worker.c	a request's two sides: caller and background worker
  *	scheduler.c	the sleeping worker: deadlines, recovery, reminders
  *	board.c		where the sleeping worker is found
+ *	read_only.c	the strategy "read_only"
+ *	disconnect.c	the strategy "disconnect"
+ *	values.c	what they change in shared catalogs, and who else holds it
+ *	sessions.c	the sessions of a target, as they see them
  *	gate.c		the strategy "gate"
  *	gates.c		its gates in shared memory, and the barrier
  *	statefile.c	its gates on disk
@@ -146,6 +151,7 @@ typedef struct PfTarget
 	PfMode		mode;
 	Oid			oid;			/* of the role, schema or database */
 	NameData	name;
+	bool		only_here;		/* strategy disconnect: a role, in the current database only */
 } PfTarget;
 
 struct PfStrategy;
@@ -191,6 +197,8 @@ typedef struct PfFreeze
 	int			max_wait;		/* ms, 0: for ever; this and the next two are of strategy gate */
 	int			notice_after;	/* ms, -1: never */
 	int			yield_after;	/* ms, -1: never */
+	bool		superusers;		/* their sessions are ended too; this and the next are of what recycles sessions */
+	bool		keep_read_only; /* leaves those alone that were read-only by their settings */
 } PfFreeze;
 
 /* What a freeze call asks for, settings already resolved by the caller. */
@@ -198,7 +206,15 @@ typedef struct PfOptions
 {
 	int			drain_timeout;	/* ms */
 	PfOnDrainTimeout on_drain_timeout;
-	int			cancel_wait;	/* ms between two rungs of the ladder */
+	/* how long each rung of the ladder has, in ms */
+	int			log_after;		/* from the beginning of the drain until the log names who is in the way, -1: never */
+	int			idle_wait;		/* that a session is idle before it is ended */
+	int			idle_in_transaction_wait;
+	int			cancel_wait;
+	int			terminate_wait;
+	bool		superusers;		/* their sessions are ended too */
+	bool		keep_read_only;
+	bool		persist;		/* the last rung is climbed again and again */
 	int64		thaw_after;		/* us, 0: not scheduled */
 	PfOnLeak	on_leak;
 	int			attempts;
@@ -257,8 +273,21 @@ typedef struct PfStrategy
 	 * of objects.
 	 */
 	bool		doors;
+
+	/* It works on what all databases share: the target may be another database. */
+	bool		anywhere;
+
+	/*
+	 * Its drain ends the target's sessions, all that were there when the door
+	 * was closed: those that are idle at once, the others when their transaction
+	 * is over.  Who is in the way is who of them is still there, see sessions.h.
+	 */
+	bool		recycles;
 	const char *done;			/* what engage does to objects: "changed" */
 	const char *intact;			/* what the verdict says when nothing was seen */
+
+	/* Raises 55000 where freezing this target is refused, in the caller.  NULL: never. */
+	void		(*admit) (const PfTarget *target);
 
 	/* Emits a row per object that engage would change; changes nothing. */
 	void		(*check) (const PfTarget *target, PfEmit emit, void *arg);
@@ -345,6 +374,8 @@ typedef struct PfStrategy
 extern const PfStrategy pf_revoke;
 extern const PfStrategy pf_lock;
 extern const PfStrategy pf_gate;
+extern const PfStrategy pf_read_only;
+extern const PfStrategy pf_disconnect;
 
 /* A leak or a side effect: code is stable and documented, text is for people. */
 typedef struct PfNote

@@ -71,6 +71,7 @@ copy_record(PfGateRecord *to, const PfGateRecord *from)
 	to->target.kind = from->target.kind;
 	to->target.mode = from->target.mode;
 	to->target.oid = from->target.oid;
+	to->target.only_here = from->target.only_here;
 	strlcpy(NameStr(to->target.name), NameStr(from->target.name), NAMEDATALEN);
 	to->action = from->action;
 	to->in_flight = from->in_flight;
@@ -188,7 +189,7 @@ is_possible(const PfGateRecord *record)
 		(record->action == PF_GATE_WAIT || record->action == PF_GATE_REJECT) &&
 		(record->in_flight == PF_GATE_HOLD || record->in_flight == PF_GATE_DRAIN) &&
 		record->max_wait >= 0 && record->notice_after >= -1 && record->yield_after >= -1 &&
-		*(const unsigned char *) &record->opening <= 1 &&
+		*(const unsigned char *) &record->opening <= 1 && *(const unsigned char *) &record->target.only_here == 0 &&
 		is_terminated(NameStr(record->owner_name), NAMEDATALEN) &&
 		is_terminated(NameStr(record->target.name), NAMEDATALEN) &&
 		is_terminated(record->pass, sizeof(record->pass)) &&

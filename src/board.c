@@ -27,7 +27,7 @@
 #include "board.h"
 #include "journal.h"
 
-#define BOARD_MAGIC		0x70676662	/* change it with the layout of PfBoard */
+#define BOARD_MAGIC		0x70676663	/* change it with the layout of PfBoard */
 #define NOBODY			(-1)
 
 /* ---- the board -------------------------------------------------------- */
@@ -60,6 +60,7 @@ pf_board_create(Oid database, TimestampTz wake_at, dsm_segment **segment)
 	board->wake_at = wake_at;
 	board->alive = false;
 	board->handover = true;
+	board->file = 0;
 	board->procno = MyProcNumber;
 	board->magic = BOARD_MAGIC;
 	return board;
@@ -173,6 +174,26 @@ pf_board_wake_at(PfBoard *board)
 	at = board->wake_at;
 	SpinLockRelease(&board->mutex);
 	return at;
+}
+
+/* Which file of the way out a round of work has heeded. */
+TimestampTz
+pf_board_file(PfBoard *board)
+{
+	TimestampTz file;
+
+	SpinLockAcquire(&board->mutex);
+	file = board->file;
+	SpinLockRelease(&board->mutex);
+	return file;
+}
+
+void
+pf_board_heed_file(PfBoard *board, TimestampTz file)
+{
+	SpinLockAcquire(&board->mutex);
+	board->file = file;
+	SpinLockRelease(&board->mutex);
 }
 
 /*

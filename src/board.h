@@ -24,6 +24,7 @@ typedef struct PfBoard
 	TimestampTz wake_at;		/* PF_NEVER: nobody has called */
 	bool		alive;			/* there is a scheduler, and it will look */
 	bool		handover;		/* whoever attaches next is to take over */
+	TimestampTz file;			/* time of the file PF_THAW_FILE that was heeded last, 0: none */
 	int			procno;			/* whose latch to set; -1: nobody's */
 } PfBoard;
 
@@ -37,6 +38,8 @@ extern void pf_board_clear_wake(PfBoard *board);
 extern void pf_board_wake_before(PfBoard *board, TimestampTz at);
 extern bool pf_board_retire(PfBoard *board);
 extern TimestampTz pf_board_wake_at(PfBoard *board);
+extern TimestampTz pf_board_file(PfBoard *board);
+extern void pf_board_heed_file(PfBoard *board, TimestampTz file);
 extern bool pf_board_tell(dsm_handle handle, TimestampTz at);
 extern bool pf_board_tell_of(Oid database, dsm_handle handle, TimestampTz at);
 

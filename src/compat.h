@@ -243,6 +243,15 @@ pf_wal_end(void)
 	return lsn;
 }
 
+/* The part of a file's modification time that is less than a second, in ns. */
+#if defined(WIN32)
+#define pf_stat_mtime_ns(st) 0
+#elif defined(__APPLE__)
+#define pf_stat_mtime_ns(st) ((st)->st_mtimespec.tv_nsec)
+#else
+#define pf_stat_mtime_ns(st) ((st)->st_mtim.tv_nsec)
+#endif
+
 /* The record of pages that are pruned while they are read, as 17 calls it. */
 #if PG_VERSION_NUM < 170000
 #define XLOG_HEAP2_PRUNE_ON_ACCESS XLOG_HEAP2_PRUNE

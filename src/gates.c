@@ -36,6 +36,7 @@
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "thaw.h"
 #include "utils/timestamp.h"
 
 PfGateShared *pf_gates = NULL;
@@ -315,13 +316,16 @@ pf_gates_open_due(Oid home)
 	for (int i = 0; pf_gates && i < PF_GATES; i++)
 	{
 		const PfGate *gate = &pf_gates->gates[i];
+		TimestampTz frozen_at;
 		TimestampTz thaw_at;
 		int64		id;
 
 		LWLockAcquire(pf_gates->lock, LW_SHARED);
 		id = gate->phase == PF_GATE_CLOSED && gate->record.home == home ? gate->record.freeze_id : 0;
+		frozen_at = gate->record.frozen_at;
 		thaw_at = gate->record.thaw_at;
 		LWLockRelease(pf_gates->lock);
+		thaw_at = pf_deadline(frozen_at, thaw_at);
 		if (id != 0 && thaw_at != 0 && thaw_at <= GetCurrentTimestamp())
 			(void) pf_gate_open_frozen(home, id);
 	}

@@ -373,6 +373,7 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 	TimestampTz now = GetCurrentTimestamp();
 	ErrorData  *error = NULL;
 	TimestampTz gone_on = since_when_gone_on(freeze);
+	TimestampTz deadline = pf_deadline(freeze->frozen_at, freeze->thaw_at);
 	PfThaw		thaw = {.context = CurrentMemoryContext,.impatient = impatient};
 
 	switch (freeze->state)
@@ -389,6 +390,8 @@ attend_locked(PfFreeze *freeze, bool impatient, int *again)
 		case PF_LOST:
 			if (freeze->thaw_at != 0 && freeze->thaw_at <= now)
 				thaw.why = "thawed on schedule";
+			else if (deadline != 0 && deadline <= now)
+				thaw.why = "thawed because of the file " PF_THAW_FILE;
 			else if (gone_on != 0)
 			{
 				if (gone_on <= now - LEFT_ALONE * INT64CONST(1000))
@@ -425,7 +428,8 @@ next_time(PfFreeze *freeze)
 		case PF_FROZEN:
 		case PF_LOST:
 			{
-				TimestampTz at = freeze->thaw_at ? freeze->thaw_at : remind_at(freeze);
+				TimestampTz deadline = pf_deadline(freeze->frozen_at, freeze->thaw_at);
+				TimestampTz at = deadline ? deadline : remind_at(freeze);
 				TimestampTz now = GetCurrentTimestamp();
 				TimestampTz gone_on = since_when_gone_on(freeze);
 

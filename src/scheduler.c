@@ -48,6 +48,7 @@
 #include <sys/stat.h>
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "common/relpath.h"
 #include "libpq/pqsignal.h"
@@ -62,6 +63,7 @@
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -73,6 +75,7 @@
 #include "journal.h"
 #include "live.h"
 #include "scheduler.h"
+#include "thaw.h"
 #include "worker.h"
 
 #define SLEEP_MAX		3600000 /* ms of sleep at a stretch */
@@ -292,9 +295,18 @@ database_has_directory(Oid database)
 	return found;
 }
 
+/* Whether there is a file of the way out that no round of work has heeded. */
+static bool
+thaw_file_is_new(TimestampTz *file)
+{
+	*file = pf_thaw_file();
+	return *file != 0 && *file != pf_board_file(my_board);
+}
+
 /*
- * Sleeps until the time on the board, which may change meanwhile, but for at
- * most so many ms.  True if the time has come.
+ * Sleeps until the time on the board, which may change meanwhile, or until a
+ * reload finds a file of the way out, but for at most so many ms.  True if there
+ * is something to do.
  */
 static bool
 sleep_until_due(int max)
@@ -305,8 +317,9 @@ sleep_until_due(int max)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		TimestampTz due = pf_board_wake_at(my_board);
+		TimestampTz file;
 
-		if (due <= now)
+		if (due <= now || thaw_file_is_new(&file))
 			return true;
 		if (end <= now)
 			return false;
@@ -447,6 +460,24 @@ hand_over(void)
 	return pf_board_is_taken_over(my_board);
 }
 
+/* Before a round of work: the file of the way out is a deadline, see pf_deadline(). */
+static void
+heed_file(void)
+{
+	TimestampTz file;
+
+	if (!thaw_file_is_new(&file))
+		return;
+	pf_board_heed_file(my_board, file);
+	begin();
+	ereport(LOG,
+			(errmsg("pg_freeze: because of the file %s all that was frozen from database \"%s\" before %s is thawed",
+					PF_THAW_FILE, get_database_name(MyDatabaseId), timestamptz_to_str(file)),
+			 file > GetCurrentTimestamp() ? errdetail("The file is from the future; it is heeded then.") : 0,
+			 errhint("The file may be removed once that is done. It does nothing to what is frozen later.")));
+	commit();
+}
+
 /* A round of work: when to come back, 0 if no freeze is live. */
 static TimestampTz
 work(void)
@@ -454,6 +485,7 @@ work(void)
 	TimestampTz next;
 
 	pf_board_clear_wake(my_board);
+	heed_file();
 	pgstat_report_activity(STATE_RUNNING, "pg_freeze: attending to live freezes");
 	next = pf_life_attend();
 	pf_scheduler_attended();

@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -29,6 +31,33 @@
 #include "utils/timestamp.h"
 
 #define LAST_RETRY (10 * 60)	/* s between two tries of a failed thaw */
+
+/* ---- when ------------------------------------------------------------- */
+
+/* See thaw.h. */
+TimestampTz
+pf_thaw_file(void)
+{
+	struct stat st;
+	int64		us;
+
+	if (stat(PF_THAW_FILE, &st) != 0)
+		return 0;
+	us = pf_stat_mtime_ns(&st) / 1000;
+	/* a file system that keeps whole seconds must not make the file older than it is */
+	return time_t_to_timestamptz(st.st_mtime) + (us ? us : USECS_PER_SEC - 1);
+}
+
+/* See thaw.h. */
+TimestampTz
+pf_deadline(TimestampTz frozen_at, TimestampTz thaw_at)
+{
+	TimestampTz file = pf_thaw_file();
+
+	if (frozen_at == 0 || file < frozen_at)
+		return thaw_at;
+	return thaw_at == 0 ? file : Min(file, thaw_at);
+}
 
 /* ---- thawing ---------------------------------------------------------- */
 

@@ -23,6 +23,19 @@ typedef struct PfThaw
 	char	   *row[12];
 } PfThaw;
 
+/* Thaws, in every database, what was frozen before its time: see pf_deadline(). */
+#define PF_THAW_FILE	"pg_freeze.thaw"
+
+/* The time of that file, 0: there is none.  Needs no transaction. */
+extern TimestampTz pf_thaw_file(void);
+
+/*
+ * When a freeze is to be thawed, 0: not scheduled.  A file PF_THAW_FILE is one
+ * more deadline of what was frozen before its time: for nearly everybody that
+ * is in the past, and one from the future thaws nothing before it is time.
+ */
+extern TimestampTz pf_deadline(TimestampTz frozen_at, TimestampTz thaw_at);
+
 /*
  * Thaws one freeze whose work lock is held.  Returns NULL, or the error, in
  * which case the freeze is as it was or thawing with a time to try again.

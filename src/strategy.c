@@ -16,23 +16,9 @@
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
-static const PfStrategy *const strategies[] = {&pf_revoke, &pf_lock, &pf_gate};
+static const PfStrategy *const strategies[] = {&pf_gate, &pf_revoke, &pf_lock, &pf_read_only, &pf_disconnect};
 
-/* Named in the contract, with what each will be able to freeze. */
-static const struct
-{
-	const char *name;
-	bool		kinds[4];
-	bool		modes[2];
-}			contract[] = {
-	{"gate", {true, false, true, true}, {true, true}},
-	{"revoke", {true, true, true, false}, {true, true}},
-	{"lock", {true, true, true, false}, {true, true}},
-	{"read_only", {true, false, true, true}, {true, false}},
-	{"disconnect", {true, false, true, true}, {false, true}},
-};
-
-/* A strategy that is built, NULL if there is none of this name. */
+/* A strategy, NULL if there is none of this name. */
 const PfStrategy *
 pf_strategy_named(const char *name)
 {
@@ -42,22 +28,30 @@ pf_strategy_named(const char *name)
 	return NULL;
 }
 
-/* The strategies that can, or will, freeze such a target, for a hint. */
+static bool
+can_freeze(const PfStrategy *strategy, const PfTarget *target)
+{
+	return strategy->engage && strategy->kinds[target->kind] && strategy->modes[target->mode];
+}
+
+/* Whether a target is a database that this session is not connected to. */
+static bool
+is_elsewhere(const PfTarget *target)
+{
+	return target->kind == PF_DATABASE && target->oid != MyDatabaseId;
+}
+
+/* The strategies that can freeze such a target from here, for a hint. */
 static char *
 candidates(const PfTarget *target)
 {
 	StringInfoData text;
 
 	initStringInfo(&text);
-	for (int i = 0; i < (int) lengthof(contract); i++)
-	{
-		const PfStrategy *strategy = pf_strategy_named(contract[i].name);
-
-		if (contract[i].kinds[target->kind] && contract[i].modes[target->mode])
-			appendStringInfo(&text, "%s%s%s", text.len ? ", " : "", contract[i].name,
-							 strategy == NULL ? " (not built yet)" :
-							 strategy->doors && pf_gates == NULL ? " (needs preloading)" : "");
-	}
+	for (int i = 0; i < (int) lengthof(strategies); i++)
+		if (can_freeze(strategies[i], target) && (strategies[i]->anywhere || !is_elsewhere(target)))
+			appendStringInfo(&text, "%s%s%s", text.len ? ", " : "", strategies[i]->name,
+							 strategies[i]->doors && pf_gates == NULL ? " (needs preloading)" : "");
 	return text.data;
 }
 
@@ -130,26 +124,81 @@ objection_to_lock(const PfTarget *target)
 	return stopped ? psprintf("lock would also stop: %s", pf_one_line(pf_notes_text(stopped))) : NULL;
 }
 
+/* What speaks against a strategy that ends the sessions it finds. */
+static char *
+objection_to_recycling(const PfStrategy *strategy, const PfTarget *target)
+{
+	List	   *also_stops = strategy->also_stops(target);
+	List	   *leaks = strategy->leaks(target);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s ends sessions", strategy->name);
+	if (also_stops != NIL)
+		appendStringInfo(&text, "; also stops: %s", pf_one_line(pf_notes_text(also_stops)));
+	if (leaks != NIL)
+		appendStringInfo(&text, "; leaks: %s", pf_one_line(pf_notes_text(leaks)));
+	return text.data;
+}
+
+/*
+ * Raises 55000: "auto" may choose none.  "objections" has what speaks against
+ * some, a line for each.
+ */
+static void
+refuse_to_choose(const PfTarget *target, StringInfo objections)
+{
+	StringInfoData names;
+	StringInfoData hint;
+
+	initStringInfo(&names);
+	for (int i = 0; i < (int) lengthof(strategies); i++)
+	{
+		const PfStrategy *strategy = strategies[i];
+
+		if (strategy->doors || !can_freeze(strategy, target) || (is_elsewhere(target) && !strategy->anywhere))
+			continue;
+		if (strategy->recycles)
+			appendStringInfo(objections, "%sStrategy %s.", objections->len ? "\n" : "", objection_to_recycling(strategy, target));
+		appendStringInfo(&names, "%s'%s'", names.len ? " or " : "", strategy->name);
+	}
+	initStringInfo(&hint);
+	if (is_elsewhere(target))
+		appendStringInfo(&hint, "Connect to database %s and run it there. ", quote_identifier(NameStr(target->name)));
+	appendStringInfo(&hint, "To accept %s: SET pg_freeze.strategy = %s.", strchr(names.data, ' ') ? "one of them" : "that", names.data);
+	if (superuser())
+		appendStringInfo(&hint, " For strategy %s: ALTER SYSTEM SET shared_preload_libraries = %s; and restart the server.",
+						 pf_gate.name, preload_with_pg_freeze());
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("without preloading there is no strategy that stops %s%s and nobody else", pf_target_text(target),
+					is_elsewhere(target) ? " from another database" : ""),
+			 errdetail("%s", objections->data),
+			 errhint("%s", hint.data)));
+}
+
 /*
  * "auto": never stops anybody but the target.  That is gate where pg_freeze is
  * preloaded.  Else, for a role, revoke where it stops the role's ordinary
  * writes and nobody else, else lock where nobody else writes there.  For a
  * schema or a database everybody is the target, and lock leaves the catalogs
- * alone.
+ * alone.  What ends sessions has to be asked for.
  */
 static const PfStrategy *
 choose_automatically(const PfTarget *target, char **why)
 {
+	StringInfoData objections;
 	char	   *revoke;
 	char	   *lock;
 
-	if (pf_gates && pf_gate.kinds[target->kind] && pf_gate.modes[target->mode])
+	if (pf_gates && can_freeze(&pf_gate, target))
 	{
 		*why = "auto: preloaded, stops nobody but the target";
 		return &pf_gate;
 	}
-	if (!pf_revoke.kinds[target->kind])
-		check_preloaded(pf_gate.name);
+	initStringInfo(&objections);
+	if (target->kind == PF_CLUSTER || is_elsewhere(target))
+		refuse_to_choose(target, &objections);
 	if (target->kind != PF_ROLE)
 	{
 		lock = pf_lock_obstacle(target);
@@ -164,11 +213,10 @@ choose_automatically(const PfTarget *target, char **why)
 	}
 	lock = objection_to_lock(target);
 	if (lock)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no strategy is built that stops the ordinary writes of %s and nobody else", pf_target_text(target)),
-				 errdetail("Strategy %s.\nStrategy %s.", revoke, lock),
-				 errhint("To accept one of them: SET pg_freeze.strategy = 'revoke' or 'lock'.")));
+	{
+		appendStringInfo(&objections, "Strategy %s.\nStrategy %s.", revoke, lock);
+		refuse_to_choose(target, &objections);
+	}
 	*why = psprintf("auto: nobody else writes there; %s", revoke);
 	return &pf_lock;
 }
@@ -176,40 +224,40 @@ choose_automatically(const PfTarget *target, char **why)
 /*
  * Resolves a strategy for a target.  "name" is the argument, NULL where the
  * setting decides.  *why says how it was chosen.  Raises 22023 for what is no
- * strategy or cannot freeze this target, 0A000 for what is not built yet, 55000
- * for what needs preloading.
+ * strategy or cannot freeze this target, 55000 for what needs preloading or
+ * works in the target only.
  */
 const PfStrategy *
 pf_strategy_choose(const char *name, const PfTarget *target, char **why)
 {
+	const PfStrategy *strategy;
+
 	*why = name ? "asked for by argument" : "asked for by pg_freeze.strategy";
 	if (name == NULL && pf_guc_strategy != PF_STRATEGY_AUTO)
 		name = GetConfigOption(PF_NAME ".strategy", false, false);
 	if (name == NULL || strcmp(name, "auto") == 0)
 		return choose_automatically(target, why);
 
-	for (int i = 0; i < (int) lengthof(contract); i++)
-	{
-		if (strcmp(name, contract[i].name) != 0)
-			continue;
-		if (!contract[i].kinds[target->kind] || !contract[i].modes[target->mode])
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("strategy %s cannot freeze %s in mode %s", name,
-							target->kind == PF_CLUSTER ? "the cluster" : psprintf("a %s", pf_kind_name(target->kind)),
-							pf_mode_name(target->mode)),
-					 errhint("Strategies that can: %s.", candidates(target))));
-		if (pf_strategy_named(name) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("strategy %s is not built yet", name),
-					 errhint("Strategies for this: %s.", candidates(target))));
-		if (pf_strategy_named(name)->doors)
-			check_preloaded(name);
-		return pf_strategy_named(name);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("\"%s\" is no strategy", name),
-			 errhint("Strategies for this: auto, %s.", candidates(target))));
+	strategy = pf_strategy_named(name);
+	if (strategy == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is no strategy", name),
+				 errhint("Strategies for this: auto, %s.", candidates(target))));
+	if (!can_freeze(strategy, target))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("strategy %s cannot freeze %s in mode %s", name,
+						target->kind == PF_CLUSTER ? "the cluster" : psprintf("a %s", pf_kind_name(target->kind)),
+						pf_mode_name(target->mode)),
+				 errhint("Strategies that can: %s.", candidates(target))));
+	if (is_elsewhere(target) && !strategy->anywhere)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("strategy %s works only in the database that it freezes", strategy->name),
+				 errhint("Connect to database %s and run it there. Strategies that work from here: %s.",
+						 quote_identifier(NameStr(target->name)), candidates(target))));
+	if (strategy->doors)
+		check_preloaded(name);
+	return strategy;
 }

@@ -148,7 +148,8 @@ pf_target_resolve(PfTarget *target)
  * Raises 42501 unless the current user may freeze this: a superuser anything
  * (EXECUTE on the functions is the door for everybody else); others neither a
  * superuser nor what would freeze themselves, nor what is elsewhere and not
- * theirs.
+ * theirs.  (The strategies that freeze from another database leave this session
+ * alone then.)
  */
 void
 pf_target_check_permission(const PfTarget *target)
@@ -187,7 +188,8 @@ pf_target_check_permission(const PfTarget *target)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only a superuser or its owner may freeze a database from another one"),
 				 errhint("Connect to database %s and run it there.", quote_identifier(NameStr(target->name)))));
-	if (target->kind != PF_ROLE && target->mode == PF_ALL)
+	/* from another database he can */
+	if (target->mode == PF_ALL && (target->kind == PF_SCHEMA || (target->kind == PF_DATABASE && target->oid == MyDatabaseId)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only a superuser may freeze a %s in mode all", kind_names[target->kind]),

@@ -281,14 +281,14 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransaction
 /* Columns of the query in read_live(). */
 enum
 {
-	C_KIND = 1, C_TARGET, C_NAME, C_MODE, C_STRATEGY, C_STATE, C_ACTION, C_IN_FLIGHT, C_SYSTEM, C_DATABASE, C_STAYS_LOST,
+	C_KIND = 1, C_TARGET, C_NAME, C_ONLY_HERE, C_MODE, C_STRATEGY, C_STATE, C_ACTION, C_IN_FLIGHT, C_SYSTEM, C_DATABASE, C_STAYS_LOST,
 	C_OWNER, C_OWNER_NAME, C_SESSION_USER, C_APPLICATION, C_ADDRESS, C_PID,
 	C_REQUESTED_AT, C_FROZEN_AT, C_THAW_AT, C_LOST_AT, C_RETAKEN_AT, C_RETRY_AT,
 	C_THAW_FAILURES, C_CHANGED, C_CANCELLED, C_TERMINATED, C_FROZEN_LSN, C_LABEL, C_REASON, C_BOARD
 };
 
 static const char live_sql[] =
-"SELECT target_kind, target_oid, target_name, mode, strategy, state, action, in_flight, system_identifier, database_oid, stays_lost,"
+"SELECT target_kind, target_oid, target_name, only_here, mode, strategy, state, action, in_flight, system_identifier, database_oid, stays_lost,"
 " owner, owner_name, by_session_user, by_application, by_address, by_pid,"
 " requested_at, frozen_at, thaw_at, lost_at, retaken_at, retry_at,"
 " thaw_failures, changed, cancelled, terminated, frozen_lsn, label, reason, (SELECT board FROM @.freeze_scheduler)"
@@ -341,6 +341,7 @@ read_live(int64 id, PfLive *live)
 		live->target.kind = pf_kind_parse(word);
 		live->target.oid = DatumGetObjectId(value_of(C_TARGET));
 		COPY_NAME(live->target.name, C_NAME);
+		live->target.only_here = DatumGetBool(value_of(C_ONLY_HERE));
 		COPY_TEXT(word, C_MODE);
 		live->target.mode = pf_mode_parse(word);
 		COPY_NAME(live->strategy, C_STRATEGY);
@@ -511,6 +512,58 @@ readable(const PfLive *live, char *text)
 	return text;
 }
 
+static PfFreeze *
+freeze_of(const PfLive *live)
+{
+	PfFreeze   *freeze = palloc0(sizeof(PfFreeze));
+
+	freeze->id = live->id;
+	freeze->home = live->home;
+	freeze->home_schema = pstrdup(NameStr(live->schema));
+	freeze->home_board = live->board;
+	freeze->target = live->target;
+	freeze->strategy = pf_strategy_named(NameStr(live->strategy));
+	freeze->state = live->state;
+	freeze->owner = live->owner;
+	freeze->owner_name = pstrdup(NameStr(live->owner_name));
+	freeze->label = live->label[0] ? pstrdup(live->label) : NULL;
+	freeze->reason = live->reason[0] ? pstrdup(live->reason) : NULL;
+	freeze->frozen_at = live->frozen_at;
+	freeze->thaw_at = live->thaw_at;
+	freeze->requested_at = live->requested_at;
+	freeze->changed = live->changed;
+	freeze->by_pid = live->pid;
+	freeze->same_cluster = live->same_cluster;
+	freeze->is_copy = live->is_copy;
+	return freeze;
+}
+
+/* See live.h. */
+List *
+pf_live_by(const PfStrategy *strategy)
+{
+	PfLiveTable *copy;
+	List	   *freezes = NIL;
+	bool		any = false;
+
+	if (table == NULL)
+		return NIL;
+	/* logins come in here: most often there is nothing to copy */
+	LWLockAcquire(lock, LW_SHARED);
+	for (int i = 0; !any && i < LIVE_MAX; i++)
+		any = OidIsValid(table->rows[i].home) && strcmp(NameStr(table->rows[i].strategy), strategy->name) == 0;
+	LWLockRelease(lock);
+	if (!any)
+		return NIL;
+	copy = copy_table();
+	for (int i = 0; i < LIVE_MAX; i++)
+		if (OidIsValid(copy->rows[i].home) && !copy->rows[i].is_copy &&
+			strcmp(NameStr(copy->rows[i].strategy), strategy->name) == 0)
+			freezes = lappend(freezes, freeze_of(&copy->rows[i]));
+	pfree(copy);
+	return freezes;
+}
+
 /* See live.h. */
 List *
 pf_live_elsewhere(int64 id)
@@ -526,29 +579,10 @@ pf_live_elsewhere(int64 id)
 	for (int i = 0; i < count; i++)
 	{
 		PfLive	   *live = &copy->rows[i];
-		PfFreeze   *freeze;
 
 		if (id != 0 && live->id != id)
 			continue;
-		freeze = palloc0(sizeof(PfFreeze));
-		freeze->id = live->id;
-		freeze->home = live->home;
-		freeze->home_schema = pstrdup(NameStr(live->schema));
-		freeze->home_board = live->board;
-		freeze->target = live->target;
-		freeze->strategy = pf_strategy_named(NameStr(live->strategy));
-		freeze->state = live->state;
-		freeze->owner = live->owner;
-		freeze->owner_name = pstrdup(NameStr(live->owner_name));
-		freeze->label = live->label[0] ? pstrdup(live->label) : NULL;
-		freeze->frozen_at = live->frozen_at;
-		freeze->thaw_at = live->thaw_at;
-		freeze->requested_at = live->requested_at;
-		freeze->changed = live->changed;
-		freeze->by_pid = live->pid;
-		freeze->same_cluster = live->same_cluster;
-		freeze->is_copy = live->is_copy;
-		freezes = lappend(freezes, freeze);
+		freezes = lappend(freezes, freeze_of(live));
 	}
 	pfree(copy);
 	return freezes;

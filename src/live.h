@@ -43,4 +43,11 @@ extern void pf_live_complete(void);
  */
 extern List *pf_live_elsewhere(int64 id);
 
+/*
+ * The live freezes by a strategy that were made in whatever database (List of
+ * PfFreeze *), as above; copies of journals are left out.  Needs no
+ * transaction.  Texts are in the encoding of each one's home.
+ */
+extern List *pf_live_by(const PfStrategy *strategy);
+
 #endif							/* PF_LIVE_H */

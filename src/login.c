@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * login.c
- *	  Logins that a gate of mode "all" refuses.
+ *	  Logins that a gate of mode "all" refuses, and the words for those that
+ *	  the server refuses because of a freeze by strategy disconnect.
  *
  * Runs in a session that is being started, after the client has shown who it
  * is and before it is told so: libpq then goes on to its next host, and a
@@ -15,6 +16,11 @@
  * A session that slips in while a gate is being closed is no hole: it is
  * stopped at its first statement.
  *
+ * Strategy disconnect needs nobody here: what it changed in the catalogs keeps
+ * logins out.  But the server's own words say nothing of a freeze, and libpq
+ * doesn't go on to its next host.  So who is going to be refused anyway, by what
+ * the catalogs say now, is told so.
+ *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
@@ -23,18 +29,22 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "belongs.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "door.h"
 #include "gates.h"
 #include "guc.h"
 #include "libpq/auth.h"
 #include "libpq/libpq-be.h"
+#include "live.h"
 #include "login.h"
 #include "miscadmin.h"
 #include "replication/walsender.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/syscache.h"
@@ -42,11 +52,47 @@
 
 static ClientAuthentication_hook_type next_hook = NULL;
 
-/* As GetDatabaseTuple() of the server does it.  InvalidOid: there is none. */
-static Oid
-database_oid(const char *name)
+/* What the server is going to look at when a role connects to a database. */
+typedef struct Database
 {
-	Oid			oid = InvalidOid;
+	Oid			oid;			/* InvalidOid: there is none of this name */
+	bool		allows;			/* datallowconn */
+	bool		grants;			/* the role has CONNECT, or may have it */
+} Database;
+
+/*
+ * Whether a role may have CONNECT.  Not by way of acl.c: what is asked of it now
+ * it would remember, and answer wrongly later in this session.  So memberships
+ * count that give no privilege.
+ */
+static bool
+may_connect(HeapTuple tuple, TupleDesc desc, Oid role)
+{
+	Oid			owner = ((Form_pg_database) GETSTRUCT(tuple))->datdba;
+	bool		isnull;
+	Datum		datum = heap_getattr(tuple, Anum_pg_database_datacl, desc, &isnull);
+	Acl		   *acl;
+
+	/* by default PUBLIC has it; what is stored elsewhere can't be read yet */
+	if (isnull || VARATT_IS_EXTERNAL(DatumGetPointer(datum)) || pf_role_belongs(role, owner))
+		return true;
+	acl = DatumGetAclP(datum);
+	for (int i = 0; i < ACL_NUM(acl); i++)
+	{
+		const AclItem *item = &PF_ACL_ITEMS(acl)[i];
+
+		if ((ACLITEM_GET_PRIVS(*item) & ACL_CONNECT) != 0 &&
+			(item->ai_grantee == ACL_ID_PUBLIC || pf_role_belongs(role, item->ai_grantee)))
+			return true;
+	}
+	return false;
+}
+
+/* As GetDatabaseTuple() of the server does it. */
+static Database
+look_up_database(const char *name, Oid role)
+{
+	Database	database = {InvalidOid};
 	ScanKeyData key;
 	Relation	relation;
 	SysScanDesc scan;
@@ -57,10 +103,14 @@ database_oid(const char *name)
 	scan = systable_beginscan(relation, DatabaseNameIndexId, criticalSharedRelcachesBuilt, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		oid = ((Form_pg_database) GETSTRUCT(tuple))->oid;
+	{
+		database.oid = ((Form_pg_database) GETSTRUCT(tuple))->oid;
+		database.allows = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+		database.grants = may_connect(tuple, RelationGetDescr(relation), role);
+	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
-	return oid;
+	return database;
 }
 
 /* The value that "-c name=value" or "--name=value" gives to a setting, or NULL. */
@@ -128,7 +178,7 @@ belongs_to(const PfTarget *target, Oid role, bool superuser, const char *databas
 		case PF_ROLE:
 			return superuser ? role == target->oid : pf_role_belongs(role, target->oid);
 		case PF_DATABASE:
-			return !superuser && database_oid(database) == target->oid;
+			return !superuser && look_up_database(database, role).oid == target->oid;
 		case PF_CLUSTER:
 			return !superuser;
 		case PF_SCHEMA:
@@ -136,6 +186,8 @@ belongs_to(const PfTarget *target, Oid role, bool superuser, const char *databas
 	}
 	return false;
 }
+
+/* ---- gates -------------------------------------------------------------- */
 
 /* Whether a gate refuses logins at all. */
 static bool
@@ -151,7 +203,7 @@ refuses_logins(const PfGate *gate)
 }
 
 static void
-check_login(Port *port)
+check_gates(Port *port)
 {
 	PfGate	   *gates;
 	HeapTuple	tuple;
@@ -200,13 +252,105 @@ check_login(Port *port)
 	pfree(gates);
 }
 
+/* ---- strategy disconnect ------------------------------------------------ */
+
+/* What the server is going to look at when a role logs in. */
+typedef struct Role
+{
+	Oid			oid;
+	bool		superuser;
+	bool		may_log_in;
+	bool		is_left_alone;	/* by a freeze of the cluster */
+} Role;
+
+/* Whether a freeze is a reason for which the server refuses this login. */
+static bool
+keeps_out(const PfFreeze *freeze, const Role *role, const Database *database)
+{
+	const PfTarget *target = &freeze->target;
+
+	switch (target->kind)
+	{
+		case PF_ROLE:
+			if (target->oid != role->oid)
+				return false;
+			return target->only_here ? freeze->home == database->oid && !role->superuser && !database->grants :
+				!role->may_log_in;
+		case PF_DATABASE:
+			return OidIsValid(database->oid) && target->oid == database->oid && !database->allows;
+		case PF_CLUSTER:
+			return !role->may_log_in && !role->is_left_alone;
+		case PF_SCHEMA:
+			break;
+	}
+	return false;
+}
+
+/* Whether one freeze lasts longer than another. */
+static bool
+lasts_longer(const PfFreeze *one, const PfFreeze *other)
+{
+	return other->thaw_at != 0 && (one->thaw_at == 0 || one->thaw_at > other->thaw_at);
+}
+
+static void
+check_disconnected(Port *port)
+{
+	List	   *freezes;
+	ListCell   *cell;
+	HeapTuple	tuple;
+	Role		role;
+	Database	database = {InvalidOid};
+	const PfFreeze *reason = NULL;
+
+	if (RecoveryInProgress())
+		return;
+	freezes = pf_live_by(&pf_disconnect);
+	if (freezes == NIL)
+		return;
+
+	/* the server does it too, after this hook: a client may have taken its time */
+	AcceptInvalidationMessages();
+	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(port->user_name));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	role.oid = ((Form_pg_authid) GETSTRUCT(tuple))->oid;
+	role.superuser = ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper;
+	role.may_log_in = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	role.is_left_alone = role.superuser || ((Form_pg_authid) GETSTRUCT(tuple))->rolreplication ||
+		pf_role_is_exempt(port->user_name);
+	ReleaseSysCache(tuple);
+	/* a physical walsender connects to none */
+	if (!am_walsender || am_db_walsender)
+		database = look_up_database(port->database_name, role.oid);
+
+	/* the door opens with the last of them */
+	foreach(cell, freezes)
+	{
+		const PfFreeze *freeze = lfirst(cell);
+
+		if (keeps_out(freeze, &role, &database) && (reason == NULL || lasts_longer(freeze, reason)))
+			reason = freeze;
+	}
+	if (reason)
+		ereport(FATAL,
+				(errcode(ERRCODE_CANNOT_CONNECT_NOW),
+				 errmsg("%s is frozen, no login until it is thawed", pf_target_text(&reason->target)),
+				 errdetail("%s", pf_frozen_detail(reason->id, reason->home, reason->owner_name, reason->frozen_at,
+												  reason->thaw_at, reason->reason)),
+				 errhint("%s", pf_frozen_hint(reason->id))));
+	list_free(freezes);
+}
+
 static void
 on_authentication(Port *port, int status)
 {
 	if (next_hook)
 		next_hook(port, status);
-	if (status == STATUS_OK)
-		check_login(port);
+	if (status != STATUS_OK)
+		return;
+	check_gates(port);
+	check_disconnected(port);
 }
 
 void

@@ -50,31 +50,46 @@ pf_gate_frozen_text(const PfGate *gate)
 
 /* See door.h. */
 char *
+pf_frozen_detail(int64 id, Oid home, const char *by, TimestampTz since, TimestampTz until, const char *reason)
+{
+	char	   *database = IsTransactionState() ? get_database_name(home) : NULL;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "Freeze " INT64_FORMAT, id);
+	if (database)
+		appendStringInfo(&text, " of database %s", database);
+	appendStringInfo(&text, ", made by %s", by);
+	if (since)
+		appendStringInfo(&text, ", in force since %s", timestamptz_to_str(since));
+	if (until)
+		appendStringInfo(&text, ", until %s.", timestamptz_to_str(until));
+	else
+		appendStringInfoString(&text, ", no deadline.");
+	if (reason && reason[0])
+		appendStringInfo(&text, " Reason: %s.", reason);
+	return text.data;
+}
+
+/* See door.h. */
+char *
+pf_frozen_hint(int64 id)
+{
+	return psprintf("Try again after the thaw. Whoever may thaw it runs SELECT * FROM thaw(" INT64_FORMAT ");", id);
+}
+
+/* See door.h. */
+char *
 pf_gate_detail(const PfGate *gate)
 {
 	const PfGateRecord *record = &gate->record;
-	StringInfoData text;
-	char	   *home;
 
 	if (record->cause == PF_CAUSE_DAMAGE)
 		return "The state file of pg_freeze is damaged; everything may be frozen.";
 	if (record->cause == PF_CAUSE_PROMOTION)
 		return "This server was promoted, and pg_freeze has not read yet what is frozen.";
-	initStringInfo(&text);
-	home = IsTransactionState() ? get_database_name(record->home) : NULL;
-	appendStringInfo(&text, "Freeze " INT64_FORMAT, record->freeze_id);
-	if (home)
-		appendStringInfo(&text, " of database %s", home);
-	appendStringInfo(&text, ", made by %s", NameStr(record->owner_name));
-	if (record->frozen_at)
-		appendStringInfo(&text, ", in force since %s", timestamptz_to_str(record->frozen_at));
-	if (record->thaw_at)
-		appendStringInfo(&text, ", until %s.", timestamptz_to_str(record->thaw_at));
-	else
-		appendStringInfoString(&text, ", no deadline.");
-	if (record->reason[0])
-		appendStringInfo(&text, " Reason: %s.", record->reason);
-	return text.data;
+	return pf_frozen_detail(record->freeze_id, record->home, NameStr(record->owner_name), record->frozen_at, record->thaw_at,
+							record->reason);
 }
 
 /* See door.h. */
@@ -85,7 +100,7 @@ pf_gate_hint(const PfGate *gate)
 		return "A superuser runs SELECT * FROM thaw_cluster(force => true), or creates the file pg_freeze.open in the data directory and reloads.";
 	if (gate->record.cause == PF_CAUSE_PROMOTION)
 		return "Try again in a moment.";
-	return psprintf("Try again after the thaw. Whoever may thaw it runs SELECT * FROM thaw(" INT64_FORMAT ");", gate->record.freeze_id);
+	return pf_frozen_hint(gate->record.freeze_id);
 }
 
 static void

@@ -46,7 +46,8 @@ OBJS = \
 	src/guard.o \
 	src/arguments.o \
 	src/thawing.o \
-	src/functions.o
+	src/functions.o \
+	src/stop.o
 
 EXTENSION = pg_freeze
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))pg_freeze.control)

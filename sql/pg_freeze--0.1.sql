@@ -221,7 +221,7 @@ COMMENT ON FUNCTION freeze_cluster IS 'hold the cluster still (quiesce); returns
 
 CREATE FUNCTION stop_role(role name, reason text)
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION stop_role IS 'stop a role now and keep it out; not built yet';
+COMMENT ON FUNCTION stop_role IS 'stop a role now: ends its sessions and keeps it out until thaw_label()';
 
 CREATE FUNCTION freeze_check(
 	kind text, target name DEFAULT NULL, mode text DEFAULT 'write', thaw_after interval DEFAULT NULL,

@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "arguments.h"
 #include "executor/spi.h"
@@ -115,6 +116,70 @@ pf_check_max_hold(const char *name, int64 us)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s must be between 0 and %d seconds", name, pf_guc_max_hold),
 			 errdetail("Setting pg_freeze.max_hold limits how long others than superusers may freeze.")));
+}
+
+/* A text that is kept in a request; raises 22023 where it is too long. */
+void
+pf_copy_argument(const char *name, char *to, Size size, const char *from)
+{
+	if (from == NULL)
+		from = "";
+	if (strlen(from) >= size)
+		pf_bad_argument(name, psprintf("%zu bytes", strlen(from)), psprintf("At most %zu bytes.", size - 1));
+	strcpy(to, from);
+}
+
+/* See arguments.h. */
+void
+pf_check_not_writing(void)
+{
+	PfSpi		spi;
+
+	/* then the call to the worker refuses it */
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	spi = pf_spi_begin();
+	journal_execute("SELECT quote_ident(relname) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+					" WHERE l.pid = pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'SIReadLock') AND c.oid >= 16384"
+					" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+					" AND c.relpersistence <> 't' LIMIT 1", 0, NULL, NULL, NULL, true);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot freeze in a transaction that is about to write"),
+				 errdetail("It has locked %s for that.",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Commit or roll back first; call it in a statement of its own.")));
+	pf_spi_end(spi);
+}
+
+/*
+ * What a freeze is asked for where no argument says otherwise.  What becomes of
+ * work depends on more than one setting: see functions.c.
+ */
+PfOptions
+pf_options_of_settings(const PfStrategy *strategy)
+{
+	return (PfOptions)
+	{
+		.drain_timeout = pf_guc_drain_timeout,
+		.on_drain_timeout = (PfOnDrainTimeout) pf_guc_on_drain_timeout,
+		.log_after = pf_guc_drain_log_after,
+		.idle_wait = pf_guc_idle_wait,
+		.idle_in_transaction_wait = pf_guc_idle_in_transaction_wait,
+		.cancel_wait = pf_guc_cancel_wait,
+		.terminate_wait = pf_guc_terminate_wait,
+		.superusers = pf_guc_drain_superusers,
+		.keep_read_only = strategy->recycles && pf_guc_keep_read_only,
+		.thaw_after = (int64) pf_guc_thaw_after * USECS_PER_SEC,
+		.on_leak = (PfOnLeak) pf_guc_on_leak,
+		.attempts = 1,
+		.lock_standbys = pf_guc_lock_standbys,
+		.action = (PfGateAction) pf_guc_action,
+		.max_wait = pf_guc_max_wait,
+		.notice_after = pf_guc_notice_after,
+		.yield_after = pf_guc_yield_after,
+	};
 }
 
 /* ---- replies in the caller -------------------------------------------- */

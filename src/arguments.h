@@ -22,6 +22,15 @@ extern void pf_bad_argument(const char *name, const char *value, const char *hin
 extern void pf_check_argument(FunctionCallInfo fcinfo, int n, const char *name);
 extern int64 pf_span_argument(const char *name, Interval *interval);
 extern void pf_check_max_hold(const char *name, int64 us);
+extern void pf_copy_argument(const char *name, char *to, Size size, const char *from);
+
+/*
+ * Raises 25001 where the statement that calls is itself a writer: the drain
+ * does not wait for its own caller.
+ */
+extern void pf_check_not_writing(void);
+
+extern PfOptions pf_options_of_settings(const PfStrategy *strategy);
 
 extern PfCaller pf_this_caller(void);
 

@@ -436,11 +436,12 @@ end_call(PfCall *call)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the worker ended before it was done"),
 				 errhint("See the server log for the reason, and freeze_status for what is in force.")));
+	call->reply->interrupted = call->interrupted;
 	if (call->interrupted)
-		ereport(NOTICE,
-				(errmsg(call->request->action == PF_FREEZE ?
-						"the cancel came too late: the freeze is in force" :
-						"the cancel came too late: the work is done")));
+		call->reply->notice(call->reply, NOTICE,
+							call->request->action == PF_FREEZE ?
+							"the cancel came too late: the freeze is in force" :
+							"the cancel came too late: the work is done", NULL, NULL);
 }
 
 /* See worker.h. */

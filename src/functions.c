@@ -33,7 +33,6 @@ PG_FUNCTION_INFO_V1(freeze_role);
 PG_FUNCTION_INFO_V1(freeze_schema);
 PG_FUNCTION_INFO_V1(freeze_database);
 PG_FUNCTION_INFO_V1(freeze_cluster);
-PG_FUNCTION_INFO_V1(stop_role);
 PG_FUNCTION_INFO_V1(freeze_check);
 PG_FUNCTION_INFO_V1(freeze_in_force);
 PG_FUNCTION_INFO_V1(freeze_in_flight);
@@ -42,53 +41,18 @@ PG_FUNCTION_INFO_V1(freeze_gate);
 
 /* ---- arguments -------------------------------------------------------- */
 
-static void
-copy_text(const char *name, char *to, Size size, const char *from)
-{
-	if (from == NULL)
-		from = "";
-	if (strlen(from) >= size)
-		pf_bad_argument(name, psprintf("%zu bytes", strlen(from)), psprintf("At most %zu bytes.", size - 1));
-	strcpy(to, from);
-}
-
-/*
- * Raises 25001 where the statement that calls is itself a writer: the drain
- * does not wait for its own caller.
- */
-static void
-check_not_writing(void)
-{
-	PfSpi		spi = pf_spi_begin();
-
-	journal_execute("SELECT quote_ident(relname) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
-					" WHERE l.pid = pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'SIReadLock') AND c.oid >= 16384"
-					" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-					" AND c.relpersistence <> 't' LIMIT 1", 0, NULL, NULL, NULL, true);
-	if (SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("cannot freeze in a transaction that is about to write"),
-				 errdetail("It has locked %s for that.",
-						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
-				 errhint("Commit or roll back first; call it in a statement of its own.")));
-	pf_spi_end(spi);
-}
-
-/* What becomes of work that meets the freeze, and of work in flight. */
+/* What becomes of work that meets the freeze, and of work in flight: where the arguments say it. */
 static void
 resolve_action(PfOptions *options, const PfStrategy *strategy, const char *action, const char *in_flight)
 {
-	options->action = action ? pf_action_parse(action) : (PfGateAction) pf_guc_action;
+	if (action)
+		options->action = pf_action_parse(action);
 	if (in_flight)
 		options->in_flight = pf_in_flight_parse(in_flight);
 	else if (pf_guc_in_flight == PF_IN_FLIGHT_AUTO)
 		options->in_flight = options->action == PF_GATE_WAIT ? PF_GATE_HOLD : PF_GATE_DRAIN;
 	else
 		options->in_flight = pf_guc_in_flight == PF_IN_FLIGHT_HOLD ? PF_GATE_HOLD : PF_GATE_DRAIN;
-	options->max_wait = pf_guc_max_wait;
-	options->notice_after = pf_guc_notice_after;
-	options->yield_after = pf_guc_yield_after;
 	if (strategy->doors)
 		return;
 
@@ -129,24 +93,20 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 	pf_target_check_permission(target);
 
 	*strategy = pf_strategy_choose(pf_text_argument(fcinfo, first + 2), target, &why);
-	if (kind == PF_DATABASE && target->oid != MyDatabaseId && !(*strategy)->anywhere)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("strategy %s works only in the database that it freezes", (*strategy)->name),
-				 errhint("Connect to database %s and run it there.", quote_identifier(NameStr(target->name)))));
 	target->only_here = *strategy == &pf_disconnect && kind == PF_ROLE && pf_guc_disconnect_role == PF_DISCONNECT_CONNECT;
 	if ((*strategy)->admit)
 		(*strategy)->admit(target);
 	namestrcpy(&request->strategy, (*strategy)->name);
 	strlcpy(request->why, why, sizeof(request->why));
 
+	request->options = pf_options_of_settings(*strategy);
 	resolve_action(&request->options, *strategy, pf_text_argument(fcinfo, first + 3), pf_text_argument(fcinfo, first + 4));
-	request->options.thaw_after = PG_ARGISNULL(first + 1) ? (int64) pf_guc_thaw_after * USECS_PER_SEC :
-		pf_span_argument("thaw_after", PG_GETARG_INTERVAL_P(first + 1));
+	if (!PG_ARGISNULL(first + 1))
+		request->options.thaw_after = pf_span_argument("thaw_after", PG_GETARG_INTERVAL_P(first + 1));
 	pf_check_max_hold("thaw_after", request->options.thaw_after);
-	request->options.drain_timeout = PG_ARGISNULL(first + 5) ? pf_guc_drain_timeout :
-		(int) Min(pf_span_argument("drain_timeout", PG_GETARG_INTERVAL_P(first + 5)) / 1000, (int64) INT_MAX);
-	request->options.on_drain_timeout = (PfOnDrainTimeout) pf_guc_on_drain_timeout;
+	if (!PG_ARGISNULL(first + 5))
+		request->options.drain_timeout =
+			(int) Min(pf_span_argument("drain_timeout", PG_GETARG_INTERVAL_P(first + 5)) / 1000, (int64) INT_MAX);
 	if (on_drain_timeout)
 	{
 		if (strcmp(on_drain_timeout, "abort") == 0)
@@ -158,20 +118,12 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 		else
 			pf_bad_argument("on_drain_timeout", on_drain_timeout, "What can happen is abort, cancel or terminate.");
 	}
-	request->options.log_after = pf_guc_drain_log_after;
-	request->options.idle_wait = pf_guc_idle_wait;
-	request->options.idle_in_transaction_wait = pf_guc_idle_in_transaction_wait;
-	request->options.cancel_wait = pf_guc_cancel_wait;
-	request->options.terminate_wait = pf_guc_terminate_wait;
-	request->options.superusers = pf_guc_drain_superusers;
-	request->options.keep_read_only = (*strategy)->recycles && pf_guc_keep_read_only;
-	request->options.lock_standbys = pf_guc_lock_standbys;
-	request->options.on_leak = (PfOnLeak) pf_guc_on_leak;
-	request->options.attempts = PG_ARGISNULL(first + 7) ? 1 : PG_GETARG_INT32(first + 7);
+	if (!PG_ARGISNULL(first + 7))
+		request->options.attempts = PG_GETARG_INT32(first + 7);
 	if (request->options.attempts < 1)
 		pf_bad_argument("attempts", psprintf("%d", request->options.attempts), "1 or more.");
-	copy_text("label", request->label, sizeof(request->label), pf_text_argument(fcinfo, first + 8));
-	copy_text("reason", request->reason, sizeof(request->reason), pf_text_argument(fcinfo, first + 9));
+	pf_copy_argument("label", request->label, sizeof(request->label), pf_text_argument(fcinfo, first + 8));
+	pf_copy_argument("reason", request->reason, sizeof(request->reason), pf_text_argument(fcinfo, first + 9));
 	request->caller = pf_this_caller();
 	return request;
 }
@@ -187,8 +139,7 @@ freeze_any(FunctionCallInfo fcinfo, PfKind kind)
 	char	   *id = NULL;
 	PfReply		reply = {.row = pf_value_row,.notice = pf_caller_notice,.arg = &id};
 
-	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		check_not_writing();
+	pf_check_not_writing();
 	(void) pf_worker_call(request, offsetof(PfRequest, ids), &reply, false);
 	PG_RETURN_INT64(pg_strtoint64(id));
 }
@@ -215,24 +166,6 @@ Datum
 freeze_cluster(PG_FUNCTION_ARGS)
 {
 	return freeze_any(fcinfo, PF_CLUSTER);
-}
-
-static void
-not_built(const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s is not built yet", what),
-			 hint ? errhint("%s", hint) : 0));
-}
-
-Datum
-stop_role(PG_FUNCTION_ARGS)
-{
-	pf_check_argument(fcinfo, 0, "role");
-	not_built("stop_role", psprintf("What there is: SELECT freeze_role(%s, mode => 'all', strategy => 'revoke', on_drain_timeout => 'terminate');",
-									quote_literal_cstr(NameStr(*PG_GETARG_NAME(0)))));
-	PG_RETURN_NULL();
 }
 
 /* ---- dry run ---------------------------------------------------------- */

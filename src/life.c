@@ -239,6 +239,13 @@ tell_frozen(PfFreeze *freeze, const char *id, const PfRequest *request, PfReply 
 	CommitTransactionCommand();
 }
 
+/* How long changes of catalogs that others are at are tried. */
+static int64
+patience(const PfOptions *options)
+{
+	return options->persist ? PF_PATIENCE : options->drain_timeout;
+}
+
 /*
  * One try.  True: frozen, and said so.  False with *error: not, and everything
  * is undone.
@@ -264,7 +271,7 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 		PF_INJECTION_POINT("pg-freeze-journaled");
 		/* from here on somebody is there to clean up behind a crash */
 		pf_scheduler_wake(attend_at);
-		pf_run_step(freeze, step_engage, NULL, request->options.drain_timeout);
+		pf_run_step(freeze, step_engage, NULL, patience(&request->options));
 		PF_INJECTION_POINT("pg-freeze-engaged");
 		for (int i = 0; again && i < MAX_DRAINS; i++)
 		{
@@ -276,7 +283,7 @@ try_freeze(const PfRequest *request, PfReply *reply, ErrorData **error)
 			if (freeze->strategy->doors)
 				again = false;
 			else
-				pf_run_step(freeze, step_engage_again, &again, request->options.drain_timeout);
+				pf_run_step(freeze, step_engage_again, &again, patience(&request->options));
 		}
 		if (again)
 			ereport(ERROR,

@@ -7,6 +7,7 @@
  * back exactly.  It has nothing to do with VACUUM FREEZE.
  *
  *	functions.c	the SQL functions: check arguments and privilege, call, return
+ *	stop.c		stop_role: a gate and a disconnect
  *	thawing.c	those about live freezes; arguments.c what they have in common
  *	guc.c		the settings
  *	target.c	what can be frozen: names to OIDs, who may; words

@@ -60,6 +60,7 @@ typedef struct PfReply
 	/* true once the caller has given up */
 	bool		(*cancelled) (struct PfReply *reply);
 	void	   *arg;
+	bool		interrupted;	/* in the caller: a cancel came, too late */
 } PfReply;
 
 /*

@@ -37,6 +37,8 @@ OBJS = \
 	src/acl.o \
 	src/leak.o \
 	src/drain.o \
+	src/ladder.o \
+	src/sessions.o \
 	src/call.o \
 	src/worker.o \
 	src/board.o \

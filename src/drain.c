@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * drain.c
- *	  Who of a target is in flight, and the ladder that ends them.
+ *	  Who of a target is in flight.
  *
  * Runs in the worker that makes a freeze, after the transaction that took
  * the privileges has committed; pf_drain_blockers() also runs in backends.
@@ -53,9 +53,7 @@
 #include "guc.h"
 #include "journal.h"
 #include "leak.h"
-#include "miscadmin.h"
-#include "portability/instr_time.h"
-#include "storage/latch.h"
+#include "sessions.h"
 #include "storage/procarray.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -64,9 +62,6 @@
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
 
-#define FIRST_PAUSE		10		/* ms */
-#define LONGEST_PAUSE	200		/* ms */
-#define SUPERVISE_EVERY	20		/* ms between looks at a strategy that drains by itself */
 #define DESCRIBED		5		/* blockers in full */
 
 /*
@@ -269,27 +264,6 @@ static const char in_flight_sql[] =
 "		OR EXISTS (SELECT FROM held v WHERE v.pid = h.pid AND v.locktype = 'virtualxid' AND v.virtualtransaction = ANY ($5)))\n"
 "ORDER BY h.since, h.pid";
 
-/* The rungs of the ladder, as freeze_journal_session has them. */
-typedef enum Rung
-{
-	RUNG_NONE,
-	RUNG_CANCEL,
-	RUNG_TERMINATE
-} Rung;
-
-/* A drain under way. */
-typedef struct Drain
-{
-	PfFreeze   *freeze;
-	MemoryContext context;		/* what lives from one look to the next */
-	MemoryContext round;		/* the blockers of one look */
-	ArrayType  *in_progress;	/* text[] of virtual transaction ids */
-	Rung		rung;			/* the last one that was climbed */
-	int			cancelled;
-	int			terminated;
-	StringInfoData signalled;	/* ", session 123 cancelled" each */
-} Drain;
-
 static char *
 copy_column(MemoryContext context, int row, int column)
 {
@@ -338,6 +312,13 @@ pf_drain_query(const char *sql, int nargs, Oid *types, Datum *values, const char
 		blocker->since = isnull ? 0 : DatumGetTimestampTz(value);
 		value = column(i, 11, &isnull);
 		blocker->backend_start = isnull ? 0 : DatumGetTimestampTz(value);
+		if (SPI_tuptable->tupdesc->natts > 11)
+		{
+			value = column(i, 12, &isnull);
+			blocker->state_change = isnull ? 0 : DatumGetTimestampTz(value);
+			blocker->database = copy_column(context, i, 13);
+			blocker->superuser = DatumGetBool(column(i, 14, &isnull)) && !isnull;
+		}
 
 		spi_context = MemoryContextSwitchTo(context);
 		result = lappend(result, blocker);
@@ -347,8 +328,9 @@ pf_drain_query(const char *sql, int nargs, Oid *types, Datum *values, const char
 	return result;
 }
 
-static List *
-find_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations, ArrayType *in_progress)
+/* See drain.h. */
+List *
+pf_drain_writers(const PfTarget *target, int64 freeze_id, ArrayType *relations, ArrayType *in_progress)
 {
 	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, OIDARRAYOID, TEXTARRAYOID};
 	Datum		values[6];
@@ -368,16 +350,16 @@ find_blockers(const PfTarget *target, int64 freeze_id, ArrayType *relations, Arr
 	return pf_drain_query(blockers_sql, 6, types, values, nulls);
 }
 
-/* The names of a setting that is a list of roles, as text[]. */
-static ArrayType *
-role_names(const char *list)
+/* See drain.h. */
+ArrayType *
+pf_drain_exempt_roles(void)
 {
 	List	   *names = NIL;
 	Datum	   *values;
 	int			n = 0;
 	ListCell   *lc;
 
-	(void) SplitIdentifierString(pstrdup(list ? list : ""), ',', &names);
+	(void) SplitIdentifierString(pstrdup(pf_guc_exempt_roles ? pf_guc_exempt_roles : ""), ',', &names);
 	values = palloc(sizeof(Datum) * Max(list_length(names), 1));
 	foreach(lc, names)
 		values[n++] = CStringGetTextDatum((char *) lfirst(lc));
@@ -420,7 +402,7 @@ pf_drain_in_flight(const PfTarget *target, int64 freeze_id, ArrayType *in_progre
 	values[3] = Int64GetDatum(freeze_id);
 	values[4] = PointerGetDatum(in_progress);
 	nulls[4] = in_progress ? ' ' : 'n';
-	values[5] = PointerGetDatum(role_names(pf_guc_exempt_roles));
+	values[5] = PointerGetDatum(pf_drain_exempt_roles());
 	foreach(lc, pf_drain_query(in_flight_sql, 6, types, values, nulls))
 	{
 		PfBlocker  *blocker = lfirst(lc);
@@ -451,14 +433,23 @@ pf_drain_in_progress(void)
 	return result;
 }
 
+/* See drain.h. */
 List *
 pf_drain_blockers(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id, ArrayType *relations)
 {
 	if (strategy->blockers)
 		return strategy->blockers(target, freeze_id);
-	return find_blockers(target, freeze_id, relations, NULL);
+	if (strategy->recycles)
+	{
+		PfFreeze   *freeze = freeze_id ? journal_read_existing(freeze_id) : NULL;
+
+		return pf_sessions_left(strategy, target, freeze_id, freeze ? freeze->superusers : pf_guc_drain_superusers,
+								freeze ? freeze->keep_read_only : pf_guc_keep_read_only, NULL);
+	}
+	return pf_drain_writers(target, freeze_id, relations, NULL);
 }
 
+/* See drain.h. */
 char *
 pf_drain_describe(List *blockers)
 {
@@ -488,283 +479,9 @@ pf_drain_describe(List *blockers)
 			appendStringInfo(&text, " (%s)", blocker->application);
 		if (blocker->pid != 0 && blocker->state)
 			appendStringInfo(&text, ", %s", blocker->state);
-		if (blocker->since)
-			appendStringInfo(&text, " since %s", timestamptz_to_str(blocker->since));
+		if (blocker->since || blocker->state_change)
+			appendStringInfo(&text, " since %s", timestamptz_to_str(blocker->since ? blocker->since : blocker->state_change));
 		appendStringInfo(&text, ": %s", blocker->what);
 	}
 	return text.data;
-}
-
-/* ---- the ladder ------------------------------------------------------- */
-
-static void
-begin_transaction(Drain *drain)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	MemoryContextSwitchTo(drain->round);
-}
-
-static void
-end_transaction(Drain *drain)
-{
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(drain->context);
-}
-
-/* Notes the virtual transaction ids of all transactions in progress. */
-static void
-remember_transactions(Drain *drain)
-{
-	begin_transaction(drain);
-	MemoryContextSwitchTo(drain->context);
-	drain->in_progress = pf_drain_in_progress();
-	MemoryContextSwitchTo(drain->round);
-	end_transaction(drain);
-}
-
-static List *
-look(Drain *drain)
-{
-	List	   *blockers;
-
-	MemoryContextReset(drain->round);
-	begin_transaction(drain);
-	blockers = drain->freeze->strategy->blockers ?
-		drain->freeze->strategy->blockers(&drain->freeze->target, drain->freeze->id) :
-		find_blockers(&drain->freeze->target, drain->freeze->id, NULL, drain->in_progress);
-	end_transaction(drain);
-	return blockers;
-}
-
-/* A cancel does nothing to a session that waits for its client. */
-static bool
-worth_signalling(const PfBlocker *blocker, Rung rung)
-{
-	if (!blocker->signalable)
-		return false;
-	return rung == RUNG_TERMINATE || blocker->state == NULL ||
-		strncmp(blocker->state, "idle", 4) != 0;
-}
-
-/* Writes down which blockers are about to be signalled; returns how many. */
-static int
-write_down(Drain *drain, List *blockers, Rung rung)
-{
-	bool		terminate = (rung == RUNG_TERMINATE);
-	int			count = 0;
-	PfSpi		spi;
-	ListCell   *lc;
-
-	begin_transaction(drain);
-	spi = pf_spi_begin();
-	foreach(lc, blockers)
-	{
-		PfBlocker  *blocker = lfirst(lc);
-		Oid			types[] = {INT8OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-		char	   *texts[] = {blocker->role, blocker->application, blocker->address, blocker->query};
-		Datum		values[7];
-		char		nulls[8] = "       ";
-
-		if (!worth_signalling(blocker, rung))
-			continue;
-		values[0] = Int64GetDatum(drain->freeze->id);
-		values[1] = CStringGetTextDatum(terminate ? "terminate" : "cancel");
-		values[2] = Int32GetDatum(blocker->pid);
-		for (int i = 0; i < 4; i++)
-		{
-			values[3 + i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
-			nulls[3 + i] = texts[i] ? ' ' : 'n';
-		}
-		journal_execute("INSERT INTO @.freeze_journal_session "
-						"(freeze_id, rung, pid, session_user_name, application, address, query) "
-						"VALUES ($1, $2, $3, $4, $5, $6, $7)",
-						7, types, values, nulls, false);
-		count++;
-	}
-	if (count > 0)
-	{
-		Oid			types[] = {INT8OID, INT4OID};
-		Datum		values[] = {Int64GetDatum(drain->freeze->id), Int32GetDatum(count)};
-
-		journal_execute(terminate ?
-						"UPDATE @.freeze_journal SET terminated = terminated + $2 WHERE id = $1" :
-						"UPDATE @.freeze_journal SET cancelled = cancelled + $2 WHERE id = $1",
-						2, types, values, NULL, false);
-	}
-	pf_spi_end(spi);
-	end_transaction(drain);
-	return count;
-}
-
-/*
- * Signals a blocker unless its transaction is over; a pid that another
- * session has got meanwhile differs in backend_start.
- */
-static void
-signal_blocker(Drain *drain, const PfBlocker *blocker, Rung rung)
-{
-	bool		terminate = (rung == RUNG_TERMINATE);
-	Oid			types[] = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	Datum		values[] = {
-		Int32GetDatum(blocker->pid),
-		TimestampTzGetDatum(blocker->backend_start),
-		TimestampTzGetDatum(blocker->since)
-	};
-	char		nulls[4] = "   ";
-
-	if (blocker->since == 0)
-		nulls[2] = 'n';
-	journal_execute(terminate ?
-					"SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-					"WHERE pid = $1 AND backend_start = $2 AND xact_start IS NOT DISTINCT FROM $3" :
-					"SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
-					"WHERE pid = $1 AND backend_start = $2 AND xact_start IS NOT DISTINCT FROM $3",
-					3, types, values, nulls, false);
-	if (SPI_processed == 0)
-		return;
-	ereport(LOG,
-			(errmsg("pg_freeze: freeze " INT64_FORMAT " %s session %d of role %s: %s",
-					drain->freeze->id, terminate ? "terminated" : "cancelled", blocker->pid,
-					quote_identifier(blocker->role), blocker->what)));
-	appendStringInfo(&drain->signalled, "%ssession %d %s",
-					 drain->signalled.len > 0 ? ", " : "", blocker->pid,
-					 terminate ? "terminated" : "cancelled");
-}
-
-/* Climbs one rung: writes down, commits, then signals. */
-static void
-climb(Drain *drain, List *blockers)
-{
-	PfSpi		spi;
-	ListCell   *lc;
-
-	drain->rung++;
-	if (write_down(drain, blockers, drain->rung) == 0)
-		return;
-
-	begin_transaction(drain);
-	spi = pf_spi_begin();
-	foreach(lc, blockers)
-	{
-		PfBlocker  *blocker = lfirst(lc);
-
-		if (worth_signalling(blocker, drain->rung))
-			signal_blocker(drain, blocker, drain->rung);
-	}
-	pf_spi_end(spi);
-	end_transaction(drain);
-}
-
-static char *
-duration(int ms)
-{
-	return ms < 1000 ? psprintf("%d ms", ms) : psprintf("%g s", ms / 1000.0);
-}
-
-static void
-give_up(Drain *drain, List *blockers, const PfOptions *options)
-{
-	static const char *const hints[] = {	/* by rung */
-		"Wait for them to end and try again, give more time with drain_timeout, or let pg_freeze end them with on_drain_timeout => 'cancel'.",
-		"A session that is idle in a transaction cannot be cancelled: end it yourself, or use on_drain_timeout => 'terminate'.",
-		"Sessions of superusers, prepared transactions and what does not react are not ended by pg_freeze: end them yourself and try again."
-	};
-	int			count = list_length(blockers);
-	int			prepared = 0;
-	bool		signalable = false;
-	const char *what;
-	ListCell   *lc;
-
-	foreach(lc, blockers)
-	{
-		PfBlocker  *blocker = lfirst(lc);
-
-		if (blocker->pid == 0)
-			prepared++;
-		if (blocker->signalable)
-			signalable = true;
-	}
-	if (count == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("%s could not be frozen within %s", pf_target_text(&drain->freeze->target),
-						duration(options->drain_timeout + drain->rung * options->cancel_wait)),
-				 errdetail("Nobody stays in the way for long, but there was no moment at which nobody was."),
-				 errhint("Give more time with drain_timeout, or several attempts.")));
-	what = prepared == 0 ? "session" : prepared == count ? "prepared transaction" : "transaction";
-
-	ereport(ERROR,
-			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("%s could not be frozen: %d %s%s did not finish within %s",
-					pf_target_text(&drain->freeze->target), count, what, count == 1 ? "" : "s",
-					duration(options->drain_timeout + drain->rung * options->cancel_wait)),
-			 drain->signalled.len == 0 ?
-			 errdetail("In flight: %s.", pf_drain_describe(blockers)) :
-			 errdetail("In flight: %s. Before that: %s.",
-					   pf_drain_describe(blockers), drain->signalled.data),
-			 errhint("%s", hints[signalable ? drain->rung : RUNG_TERMINATE])));
-}
-
-bool
-pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
-{
-	Rung		last = options->on_drain_timeout == PF_DRAIN_TERMINATE ? RUNG_TERMINATE :
-		options->on_drain_timeout == PF_DRAIN_CANCEL ? RUNG_CANCEL : RUNG_NONE;
-	MemoryContext outer = CurrentMemoryContext;
-	Drain		drain = {0};
-	double		limit = options->drain_timeout;
-	double		longest_pause = freeze->strategy->drained ? SUPERVISE_EVERY : LONGEST_PAUSE;
-	double		pause = FIRST_PAUSE;
-	instr_time	start;
-	bool		result;
-
-	drain.freeze = freeze;
-	drain.context = AllocSetContextCreate(outer, "pg_freeze drain", ALLOCSET_DEFAULT_SIZES);
-	drain.round = AllocSetContextCreate(drain.context, "pg_freeze drain round", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(drain.context);
-	initStringInfo(&drain.signalled);
-	INSTR_TIME_SET_CURRENT(start);
-	remember_transactions(&drain);
-
-	for (;;)
-	{
-		List	   *blockers = NIL;
-		instr_time	now;
-		double		elapsed;
-
-		if (freeze->strategy->drained)
-			result = freeze->strategy->drained(freeze);
-		else
-		{
-			blockers = look(&drain);
-			result = (blockers == NIL);
-		}
-		if (result || reply->cancelled(reply))
-			break;
-
-		INSTR_TIME_SET_CURRENT(now);
-		INSTR_TIME_SUBTRACT(now, start);
-		elapsed = INSTR_TIME_GET_MILLISEC(now);
-		if (elapsed >= limit)
-		{
-			if (freeze->strategy->drained)
-				blockers = look(&drain);
-			if (drain.rung == last)
-				give_up(&drain, blockers, options);
-			climb(&drain, blockers);
-			limit = elapsed + options->cancel_wait;
-			pause = FIRST_PAUSE;
-		}
-
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 (long) Max(Min(pause, limit - elapsed), 1), PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		pause = Min(pause * 2, longest_pause);
-	}
-
-	MemoryContextSwitchTo(outer);
-	MemoryContextDelete(drain.context);
-	return result;
 }

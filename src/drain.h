@@ -23,9 +23,52 @@ typedef struct PfBlocker
 	TimestampTz since;			/* transaction start or prepared at */
 	char	   *query;
 	char	   *what;			/* why it counts, for people */
-	bool		signalable;		/* false: superuser session, prepared transaction, ... */
-	TimestampTz backend_start;
+	bool		signalable;		/* false: prepared transaction, walsender, ... */
+	bool		superuser;		/* and is not the target: signalled only if that was asked for */
+	TimestampTz backend_start;	/* 0: not known, is still starting */
+	TimestampTz state_change;	/* 0: not known */
+	char	   *database;
 } PfBlocker;
+
+/* The rungs of the ladder, in the order in which they are climbed. */
+typedef enum PfRung
+{
+	PF_RUNG_NONE,
+	PF_RUNG_IDLE,				/* at every look, where sessions are recycled */
+	PF_RUNG_IDLE_IN_TRANSACTION,	/* the others once drain_timeout is over */
+	PF_RUNG_CANCEL,
+	PF_RUNG_TERMINATE
+} PfRung;
+
+/*
+ * A ladder under way, for a freeze or for freeze_drain().  The functions run
+ * in a transaction that "begin" has begun, with "round" as memory context.
+ */
+typedef struct PfLadder
+{
+	const PfOptions *options;
+	const char *name;			/* "freeze 5", for the log */
+	bool		recycles;
+	bool		supervises;		/* asks often whether it is over: see "over" */
+	void	   *arg;
+	void		(*begin) (struct PfLadder *ladder);
+	void		(*end) (struct PfLadder *ladder);
+	List	   *(*look) (struct PfLadder *ladder);	/* who is in the way */
+	bool		(*over) (struct PfLadder *ladder);	/* outside a transaction; NULL: when nobody is */
+	bool		(*cancelled) (struct PfLadder *ladder); /* outside a transaction */
+	void		(*write_down) (struct PfLadder *ladder, List *blockers, PfRung rung);
+	void		(*give_up) (struct PfLadder *ladder, List *blockers);	/* need not return */
+
+	/* what has been done */
+	MemoryContext context;		/* what lives from one look to the next */
+	MemoryContext round;		/* the blockers of one look */
+	PfRung		rung;			/* the last one that was climbed */
+	int			waited;			/* ms that all of them had */
+	int			idle;			/* idle sessions that were ended */
+	int			nsignalled;
+	StringInfoData signalled;	/* ", session 123 cancelled" each */
+	List	   *ended;			/* of pids that were terminated, not to be said twice */
+} PfLadder;
 
 /*
  * The blockers (List of PfBlocker *) of a freeze whose changes are in the
@@ -50,9 +93,16 @@ extern List *pf_drain_in_flight(const PfTarget *target, int64 freeze_id, ArrayTy
 /* The virtual transaction ids of all transactions in progress, as text[].  Needs a transaction. */
 extern ArrayType *pf_drain_in_progress(void);
 
+/* The names in pg_freeze.exempt_roles, as text[]. */
+extern ArrayType *pf_drain_exempt_roles(void);
+
+/* The blockers of a strategy that has no function for that and doesn't recycle, as pf_drain_blockers(). */
+extern List *pf_drain_writers(const PfTarget *target, int64 freeze_id, ArrayType *relations, ArrayType *in_progress);
+
 /*
  * The blockers that a query finds: pid, gid, role, application, address, state,
- * query, what, signalable, since, backend_start.  In a transaction.
+ * query, what, signalable, since, backend_start, state_change, database, superuser;
+ * the last three may be missing.  In a transaction.
  */
 extern List *pf_drain_query(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 
@@ -64,6 +114,14 @@ extern List *pf_drain_query(const char *sql, int nargs, Oid *types, Datum *value
  * when reply->cancelled() turns true.
  */
 extern bool pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply);
+
+extern const char *pf_rung_name(PfRung rung);
+
+/* Whether a rung does something to a session now. */
+extern bool pf_rung_reaches(PfRung rung, const PfBlocker *blocker, const PfOptions *options);
+
+/* Climbs until nobody is in the way (true), or it is cancelled or has given up. */
+extern bool pf_ladder_climb(PfLadder *ladder);
 
 /* A line about the blockers for DETAIL, at most five of them in full. */
 extern char *pf_drain_describe(List *blockers);

@@ -86,7 +86,7 @@ is(sql($node, $counts), '1|0', 'cancel: and one was counted');
 my $id = frozen('terminate', sprintf($freeze, 'terminate'));
 is(there($idle_pid), '0', 'terminate: the idle one is gone');
 is((split /\|/, sql($node, $counts))[1], '1', 'terminate: and counted');
-is(sql($node, "SELECT rung FROM freeze_sessions_signalled WHERE id = $id AND pid = $idle_pid ORDER BY at DESC LIMIT 1"), 'terminate', 'terminate: and listed');
+is(sql($node, "SELECT rung FROM freeze_sessions_signalled WHERE id = $id AND pid = $idle_pid ORDER BY at DESC LIMIT 1"), 'idle in transaction', 'terminate: and listed');
 thaws('terminate', $id);
 eval { $idle->{run}->finish };
 

@@ -17,6 +17,8 @@ OBJS = \
 	src/wanted.o \
 	src/waiters.o \
 	src/pass.o \
+	src/values.o \
+	src/recycle.o \
 	src/read_only.o \
 	src/disconnect.o \
 	src/gate.o \

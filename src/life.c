@@ -44,6 +44,7 @@
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
+#include "values.h"
 
 #define PUBLISH_AGAIN 1000		/* ms until a freeze that others work on is looked at again */
 #define UNDO_AGAIN 10000		/* ms until an undo that failed is tried again */
@@ -557,6 +558,7 @@ attend(const PfRequest *request)
 	}
 	pf_holder_sweep();
 	pf_gate_sweep();
+	pf_values_sweep();
 	forget_history();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

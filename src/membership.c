@@ -94,7 +94,7 @@ pf_memberships_scan(const PfTarget *target, PfMembershipFunc func, void *arg)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	if (target->kind != PF_ROLE)
+	if (target->kind != PF_ROLE || target->only_here)
 		return;
 	rel = table_open(AuthMemRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_auth_members_member, BTEqualStrategyNumber, F_OIDEQ,

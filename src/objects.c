@@ -490,7 +490,8 @@ void
 pf_objects_scan(PfCatalogs *catalogs, const PfTarget *target, PfObjectFunc func, void *arg)
 {
 	for (int i = 0; i < (int) lengthof(catalog_info); i++)
-		if (!catalog_info[i].all_only || target->mode == PF_ALL)
+		if ((!catalog_info[i].all_only || target->mode == PF_ALL) &&
+			(!target->only_here || catalog_info[i].classid == DatabaseRelationId))
 			pf_catalog_scan(catalogs, catalog_info[i].classid, target, func, arg);
 }
 

@@ -188,6 +188,7 @@ typedef struct PfFreeze
 	XLogRecPtr	frozen_lsn;
 	char	   *leaks;			/* one per line, "" if none */
 	char	   *gap;			/* what was seen to come back, or NULL */
+	char	   *doubt;			/* why that can't be told, set by PfStrategy.broken; NULL: it can */
 	bool		is_copy;		/* journal came here by dump, clone or template */
 	bool		same_cluster;	/* system identifier is this server's */
 	bool		promoted;		/* this was a standby, or recovered from a backup, since */
@@ -356,7 +357,7 @@ typedef struct PfStrategy
 
 	/*
 	 * NULL while the freeze is in force, else what came back; *checked is the
-	 * number of objects looked at.
+	 * number of objects looked at.  May set freeze->doubt.
 	 */
 	char	   *(*broken) (PfFreeze *freeze, int64 *checked);
 

@@ -1,13 +1,123 @@
 /*-------------------------------------------------------------------------
  *
  * read_only.c
- *	  The strategy "read_only".
+ *	  The strategy "read_only": default_transaction_read_only for the target,
+ *	  and its sessions recycled so that it is in force for all of them.
+ *
+ * A courtesy: whoever wants to write says so and does (leak "override").
+ *
+ * The server takes the setting from the most special row of pg_db_role_setting
+ * that says something: role in database, role, database, all roles.  So the row
+ * of the target is set, and those more special ones that say "off".  For the
+ * cluster that is the row of all roles: what ALTER SYSTEM does, but in a
+ * transaction, together with the journal, and stronger than the command line.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "pg_freeze.h"
+#include "recycle.h"
+#include "utils/builtins.h"
+
+static bool
+says_false(const PfSetting *setting)
+{
+	bool		on;
+
+	return parse_bool(setting->text, &on) && !on;
+}
+
+/* Whether a role has a setting of its own in a database. */
+static bool
+has_own(List *settings, Oid database, Oid role)
+{
+	ListCell   *cell;
+
+	foreach(cell, settings)
+	{
+		PfSetting  *setting = lfirst(cell);
+
+		if (setting->value.database == database && setting->value.role == role)
+			return true;
+	}
+	return false;
+}
+
+static List *
+wanted(const PfTarget *target)
+{
+	Oid			database = target->kind == PF_DATABASE ? target->oid : InvalidOid;
+	Oid			role = target->kind == PF_ROLE ? target->oid : InvalidOid;
+	List	   *values = list_make1(pf_value_make(PF_VALUE_SETTING, database, role));
+	List	   *settings = pf_settings();
+	ListCell   *cell;
+
+	foreach(cell, settings)
+	{
+		PfSetting  *setting = lfirst(cell);
+		Oid			its_database = setting->value.database;
+		Oid			its_role = setting->value.role;
+
+		if (!says_false(setting) || (its_database == database && its_role == role))
+			continue;
+		if (target->kind == PF_DATABASE && its_database == InvalidOid && OidIsValid(its_role))
+		{
+			/* a role's own setting is stronger than that of the database */
+			if (has_own(settings, database, its_role))
+				continue;
+			its_database = database;
+		}
+		if ((target->kind == PF_ROLE && its_role != role) || (target->kind == PF_DATABASE && its_database != database))
+			continue;
+		values = lappend(values, pf_value_make(PF_VALUE_SETTING, its_database, its_role));
+	}
+	return values;
+}
+
+static void
+read_only_check(const PfTarget *target, PfEmit emit, void *arg)
+{
+	pf_recycle_check(emit, arg, wanted(target));
+}
+
+static int64
+read_only_engage(PfFreeze *freeze, int64 *covered)
+{
+	return pf_recycle_engage(freeze, covered, wanted(&freeze->target));
+}
+
+static char *
+read_only_broken(PfFreeze *freeze, int64 *checked)
+{
+	return pf_recycle_broken(freeze, checked, wanted(&freeze->target));
+}
+
+static List *
+read_only_leaks(const PfTarget *target)
+{
+	List	   *notes;
+
+	notes = pf_recycle_note(NIL, "override",
+							"SELECT 'any client may SET default_transaction_read_only = off, or BEGIN READ WRITE; strategies that it cannot override: gate, revoke, lock'",
+							target);
+	notes = pf_recycle_note_left_alone(notes, target);
+	return pf_recycle_note(notes, "subscriptions",
+						   target->kind == PF_ROLE ?
+						   "SELECT 'changes of subscriptions that it owns are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"
+						   " FROM pg_subscription WHERE subenabled AND subowner = $1" :
+						   target->kind == PF_DATABASE ?
+						   "SELECT 'changes of subscriptions are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"
+						   " FROM pg_subscription WHERE subenabled AND subdbid = $1" :
+						   "SELECT 'changes of subscriptions are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"
+						   " FROM pg_subscription WHERE subenabled AND $1 IS NOT NULL",
+						   target);
+}
+
+static List *
+no_notes(const PfTarget *target)
+{
+	return NIL;
+}
 
 const PfStrategy pf_read_only = {
 	.name = "read_only",
@@ -17,4 +127,12 @@ const PfStrategy pf_read_only = {
 	.anywhere = true,
 	.recycles = true,
 	.done = "changed",
+	.intact = "no setting came back",
+	.check = read_only_check,
+	.engage = read_only_engage,
+	.release = pf_values_release,
+	.told = pf_recycle_told,
+	.broken = read_only_broken,
+	.leaks = read_only_leaks,
+	.also_stops = no_notes,
 };

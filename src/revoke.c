@@ -29,6 +29,7 @@
 #include "catalog/pg_default_acl.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "journal.h"
@@ -61,7 +62,8 @@ pf_revoke_take(PfCatalogs *catalogs, const PfObject *object, const Acl *acl, con
 	if (!pf_object_in_target(catalogs, &with_acl, target))
 		return NULL;
 	return pf_acl_take(pf_object_effective_acl(&with_acl), grantee_of(target),
-					   pf_object_mask(object, target->mode));
+					   !target->only_here ? pf_object_mask(object, target->mode) :
+					   object->classid == DatabaseRelationId ? ACL_CONNECT : ACL_NO_RIGHTS);
 }
 
 /* ---- check ------------------------------------------------------------ */
@@ -184,7 +186,7 @@ cover_change(PfChange *change, void *arg)
 		state->covered++;
 }
 
-/* The other live freezes by this strategy: no other one puts privileges back. */
+/* The other live freezes that take privileges and put them back. */
 static List *
 others_by_revoke(const PfFreeze *freeze)
 {
@@ -192,8 +194,12 @@ others_by_revoke(const PfFreeze *freeze)
 	ListCell   *cell;
 
 	foreach(cell, journal_live_others(freeze->id))
-		if (((PfFreeze *) lfirst(cell))->strategy == &pf_revoke)
-			others = lappend(others, lfirst(cell));
+	{
+		PfFreeze   *other = lfirst(cell);
+
+		if (other->strategy == &pf_revoke || other->target.only_here)
+			others = lappend(others, other);
+	}
 	return others;
 }
 
@@ -535,7 +541,7 @@ release_membership(ReleaseState *state, const PfChange *change)
 		PfFreeze   *other = lfirst(cell);
 		PfChange	theirs;
 
-		if (passed || other->target.kind != PF_ROLE || other->target.oid != state->freeze->target.oid ||
+		if (passed || other->target.kind != PF_ROLE || other->target.only_here || other->target.oid != state->freeze->target.oid ||
 			(other->target.mode == PF_WRITE && state->freeze->target.mode == PF_ALL &&
 			 !pf_membership_is_write_only(pf_membership_role(change))))
 			continue;

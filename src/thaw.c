@@ -108,6 +108,8 @@ verdict(PfFreeze *freeze, XLogRecPtr *lsn, char **lost_reason, char **evidence)
 		if (strstr(freeze->leaks, psprintf("%s: ", leak->code)) == NULL)
 			appendStringInfo(&leaks, "%s%s: %s", leaks.len ? "\n" : "", leak->code, leak->text);
 	}
+	if (freeze->doubt)
+		appendStringInfo(&leaks, "%s%s", leaks.len ? "\n" : "", freeze->doubt);
 	looked_at = freeze->strategy->evidence ? freeze->strategy->evidence(freeze, checked, lsn) :
 		psprintf("%s of the target looked at", pf_objects(checked));
 	*evidence = psprintf("%s, from %X/%X to %X/%X: %s; leaks: %s",

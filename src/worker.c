@@ -359,6 +359,7 @@ pf_worker_main(Datum main_arg)
 	pf_worker_settings();
 	SetConfigOption("TimeZone", request->caller.timezone, PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption(PF_NAME ".lock_standbys", request->options.lock_standbys ? "on" : "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption(PF_NAME ".drain_superusers", request->options.superusers ? "on" : "off", PGC_SUSET, PGC_S_OVERRIDE);
 
 	my_header = worker.header;
 	pqsignal(SIGTERM, handle_terminate);

@@ -197,7 +197,7 @@ disconnect_broken(PfFreeze *freeze, int64 *checked)
 
 	if (back)
 		return back;
-	left = pf_sessions_left(freeze->strategy, &freeze->target, freeze->id, freeze->superusers, false, NULL);
+	left = pf_recycle_sessions(freeze);
 	return left == NIL ? NULL : psprintf("there are sessions of the target: %s", pf_drain_describe(left));
 }
 

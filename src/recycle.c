@@ -31,6 +31,23 @@ pf_value_make(PfValueKind kind, Oid database, Oid role)
 	return value;
 }
 
+/* See recycle.h. */
+List *
+pf_recycle_sessions(PfFreeze *freeze)
+{
+	List	   *sessions = NIL;
+	ListCell   *cell;
+
+	foreach(cell, pf_sessions_left(freeze->strategy, &freeze->target, freeze->id, freeze->superusers, freeze->keep_read_only, NULL))
+	{
+		PfBlocker  *session = lfirst(cell);
+
+		if (session->pid != 0 && strcmp(session->state ? session->state : "", "starting") != 0)
+			sessions = lappend(sessions, session);
+	}
+	return sessions;
+}
+
 /*
  * See recycle.h.  Where nothing need be changed because it was so before, there
  * is still something to do if there are sessions that came in before that.
@@ -43,8 +60,7 @@ pf_recycle_engage(PfFreeze *freeze, int64 *covered, List *wanted)
 
 	foreach(cell, wanted)
 		changed += pf_value_take(freeze, lfirst(cell), covered);
-	if (freeze->state == PF_ENGAGING && changed + *covered == 0 &&
-		pf_sessions_left(freeze->strategy, &freeze->target, freeze->id, freeze->superusers, freeze->keep_read_only, NULL) != NIL)
+	if (freeze->state == PF_ENGAGING && changed + *covered == 0 && pf_recycle_sessions(freeze) != NIL)
 		*covered = 1;
 	return changed;
 }

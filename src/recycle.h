@@ -15,6 +15,9 @@ extern int64 pf_recycle_engage(PfFreeze *freeze, int64 *covered, List *wanted);
 extern void pf_recycle_check(PfEmit emit, void *arg, List *wanted);
 extern char *pf_recycle_broken(PfFreeze *freeze, int64 *checked, List *wanted);
 
+/* The sessions of the target that are there now (List of PfBlocker *); not those that are still starting. */
+extern List *pf_recycle_sessions(PfFreeze *freeze);
+
 /* See PfStrategy.told: whom the drain has ended. */
 extern char *pf_recycle_told(PfFreeze *freeze);
 

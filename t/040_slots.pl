@@ -25,8 +25,8 @@ sub fill_slots
 {
 	$writer = open_session($node, user => 'agent', db => 'filler');
 	$writer->query_safe('BEGIN; INSERT INTO other.t1 (id) VALUES (1);');
-	$filler = start_sql($node, q{SELECT freeze_role('agent', strategy => 'revoke', drain_timeout => '1 hour')}, db => 'filler', user => 'caller');
-	wait_until($node, q{SELECT EXISTS (SELECT FROM freeze_journal WHERE state = 'draining')}, db => 'filler');
+	$filler = start_in_slot($node, q{SELECT freeze_role('agent', strategy => 'revoke', drain_timeout => '1 hour')},
+		q{SELECT EXISTS (SELECT FROM freeze_journal WHERE state = 'draining')}, db => 'filler', user => 'caller');
 	return;
 }
 
@@ -35,12 +35,6 @@ sub free_slots
 	sql($node, q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'caller' AND datname = 'filler'});
 	finish_sql($filler);
 	$writer->quit;
-	return;
-}
-
-sub wait_for_slot
-{
-	wait_until($node, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'pg_freeze %'});
 	return;
 }
 
@@ -56,22 +50,20 @@ like($err, qr/HINT:  Raise max_worker_processes \(now 3\)/, 'the hint says which
 is(sql($node, 'SELECT count(*) FROM freeze_journal'), '0', 'nothing is written down');
 same_privileges(privileges($node), $before, 'and nothing is changed');
 free_slots();
-wait_for_slot();
 
 # One slot is left for the request, and none for the scheduler of this database.
-my $id = sql($node, q{SELECT freeze_role('reader', strategy => 'revoke')}, db => 'filler');
+my $id = sql_with_slot($node, q{SELECT freeze_role('reader', strategy => 'revoke')}, db => 'filler');
 ($state, $out, $err) = try_sql($node, $freeze);
 is($state, '53400', 'freezing without a worker for the scheduler');
 like($err, qr/HINT:  Raise max_worker_processes/, 'the hint says which setting to raise');
 is(join(',', live($node)), '', 'nothing is frozen');
 same_privileges(privileges($node), $before, 'and nothing is changed');
 sql($node, "SELECT thaw($id)", db => 'filler');
-wait_for_slot();
 
 # --- thawing --------------------------------------------------------------
 
 # Frozen when there was room; then a restart leaves the scheduler out.
-$id = sql($node, $freeze);
+$id = sql_with_slot($node, $freeze);
 $node->restart;
 fill_slots();
 my $frozen = privileges($node);
@@ -97,13 +89,12 @@ same_privileges(privileges($node), $before, 'all privileges are back');
 $session->quit;
 
 free_slots();
-wait_for_slot();
 
 # --- the schedule ---------------------------------------------------------
 
 # The scheduler has its slot and needs none to thaw; its successor has to wait.
-$id = sql($node, q{SELECT freeze_role('app', strategy => 'revoke', thaw_after => '4 s')});
-my $later = sql($node, q{SELECT freeze_role('agent', strategy => 'revoke', thaw_after => '7 s')});
+$id = sql_with_slot($node, q{SELECT freeze_role('app', strategy => 'revoke', thaw_after => '4 s')});
+my $later = sql_with_slot($node, q{SELECT freeze_role('agent', strategy => 'revoke', thaw_after => '7 s')});
 $session = open_session($node);
 wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE id = $later");
 is(sql($node, "SELECT count(*) FROM freeze_journal WHERE id IN ($id, $later) AND thawed_at >= thaw_at AND end_reason ~ '^thawed on schedule'"),
@@ -114,8 +105,9 @@ same_privileges(privileges($node), $before, 'all privileges are back');
 
 # Somebody is in the middle of changing a privilege that the thaw wants to
 # change: it gives up after a while, says so and is tried again.
-$id = sql($node, q{SELECT freeze_role('app', strategy => 'revoke', thaw_after => '1 s')});
+$id = sql_with_slot($node, q{SELECT freeze_role('app', strategy => 'revoke')});
 $session->query_safe('BEGIN; GRANT DELETE ON app.t3 TO reader;');
+sql_with_slot($node, "SELECT freeze_extend($id, '0.1 s')");
 $node->wait_for_log(qr/pg_freeze: thaw of freeze $id failed, next try at /);
 is(sql($node, "SELECT state, thaw_failures > 0, retry_at IS NOT NULL, last_error IS NOT NULL FROM freeze_status WHERE id = $id"),
 	'thawing|t|t|t', 'freeze_status shows a thaw that failed, and when it is tried again');
@@ -124,7 +116,7 @@ wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE id = $id");
 same_privileges(privileges($node), $before, 'the later try puts everything back');
 
 # The same where nothing else would wake anybody.
-$id = sql($node, q{SELECT freeze_role('app', strategy => 'revoke')});
+$id = sql_with_slot($node, q{SELECT freeze_role('app', strategy => 'revoke')});
 $session->query_safe('BEGIN; GRANT DELETE ON app.t3 TO reader;');
 ($state, undef, $err) = try_sql($node, "SELECT * FROM thaw($id)");
 is($state, '55P03', 'thaw gives up') || diag($err);

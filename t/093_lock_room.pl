@@ -192,8 +192,8 @@ sub fill_slots
 {
 	$writer = open_session($node, user => 'agent', db => 'filler');
 	$writer->query_safe('BEGIN; INSERT INTO other.t1 (id) VALUES (1);');
-	$filler = start_sql($node, q{SELECT freeze_role('agent', strategy => 'revoke', drain_timeout => '1 hour')}, db => 'filler', user => 'caller');
-	wait_until($node, q{SELECT EXISTS (SELECT FROM freeze_journal WHERE state = 'draining')}, db => 'filler');
+	$filler = start_in_slot($node, q{SELECT freeze_role('agent', strategy => 'revoke', drain_timeout => '1 hour')},
+		q{SELECT EXISTS (SELECT FROM freeze_journal WHERE state = 'draining')}, db => 'filler', user => 'caller');
 	return;
 }
 
@@ -214,10 +214,7 @@ nothing_locked($node, 'no worker slot for the holder');
 same_privileges(privileges($node), $before, 'no worker slot for the holder: nothing is changed');
 free_slots();
 
-# the scheduler of this database may still be on its way out
-$end = time + $PostgreSQL::Test::Utils::timeout_default;
-do { ($state, $id, $err) = try_sql($node, $app); } while ($state eq '53400' && time < $end);
-is($state, '', 'with enough slots it is frozen') || diag($err);
+$id = sql_with_slot($node, $app);
 is(writing($node), 'waits', 'and the application waits');
 fill_slots();
 
@@ -245,9 +242,7 @@ $session->quit;
 
 # without a transaction of the caller's own
 free_slots();
-$end = time + $PostgreSQL::Test::Utils::timeout_default;
-do { ($state, $id, $err) = try_sql($node, $app); } while ($state eq '53400' && time < $end);
-is($state, '', 'frozen again') || diag($err);
+$id = sql_with_slot($node, $app);
 fill_slots();
 sql($node, "SELECT thaw($id)");
 ok(goes_on($node), 'thawed by a single statement without a worker slot: the application goes on');
@@ -255,9 +250,7 @@ ok(goes_on($node), 'thawed by a single statement without a worker slot: the appl
 # The holder dies, and nobody can be started: the locks are lost until a slot is
 # free, and then taken again.
 free_slots();
-$end = time + $PostgreSQL::Test::Utils::timeout_default;
-do { ($state, $id, $err) = try_sql($node, $app); } while ($state eq '53400' && time < $end);
-is($state, '', 'frozen once more') || diag($err);
+$id = sql_with_slot($node, $app);
 fill_slots();
 sql($node, "SELECT pg_terminate_backend(freeze_holder_pid($id))");
 wait_until($node, "SELECT state = 'lost' FROM freeze_status WHERE id = $id");

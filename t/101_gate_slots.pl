@@ -25,24 +25,16 @@ CREATE TABLE t (i int);
 GRANT ALL ON t TO PUBLIC;
 });
 
-sub wait_for_slot
-{
-	wait_until($node, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_freeze worker'});
-	return;
-}
-
 # Freezes shop, has somebody wait, and a request that drains take the last slot.
 sub prepare
 {
-	wait_for_slot();
-	my $id = sql($node, "SELECT freeze_role('shop')");
-	wait_for_slot();
+	my $id = sql_with_slot($node, "SELECT freeze_role('shop')");
 	my $waiter = start_sql($node, 'INSERT INTO t VALUES (1);', user => 'shop');
 	wait_until($node, "SELECT waiters = 1 FROM freeze_status WHERE id = $id");
 	my $writer = open_session($node, user => 'keeper');
 	$writer->query_safe('BEGIN; INSERT INTO t VALUES (2);');
-	my $filler = start_sql($node, q{SELECT freeze_role('keeper', in_flight => 'drain', drain_timeout => '1 hour', label => 'filler')});
-	wait_until($node, q{SELECT EXISTS (SELECT FROM freeze_status WHERE state = 'draining')});
+	my $filler = start_in_slot($node, q{SELECT freeze_role('keeper', in_flight => 'drain', drain_timeout => '1 hour', label => 'filler')},
+		q{SELECT EXISTS (SELECT FROM freeze_status WHERE state = 'draining')});
 	return ($id, $waiter, $writer, $filler);
 }
 
@@ -52,7 +44,6 @@ sub finish
 
 	$writer->quit;
 	is((finish_sql($filler))[0], '', 'the drain goes on');
-	wait_for_slot();
 	is(sql($node, q{SELECT held FROM thaw_label('filler')}), 't', 'and its freeze is thawed');
 	return;
 }

@@ -17,6 +17,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(
   new_server sql try_sql privileges same_privileges make_application
   server_back start_sql finish_sql wait_start open_session backends wait_until
+  sql_with_slot start_in_slot
   live unfinished start_again log_size
   kill_backend journal recovered next_call
   strong_locks statement_goes writing goes_on
@@ -242,6 +243,45 @@ sub finish_sql
 	$running->{harness}->finish;
 	chomp $running->{out};
 	return (sqlstate($running->{err}), $running->{out}, $running->{err});
+}
+
+# The result of a statement that must not fail, as sql(), where worker slots are
+# few: one that somebody gives back is free a moment later.
+sub sql_with_slot
+{
+	my ($node, $sql, %opt) = @_;
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	for (;;)
+	{
+		my ($state, $out, $err) = try_sql($node, $sql, %opt);
+
+		return $out if $state eq '';
+		die "\"$sql\" failed in " . $node->name . ": $err" if $state ne '53400' || time > $end;
+		usleep(50_000);
+	}
+}
+
+# start_sql() of a statement that stays in its worker slot, in the same way:
+# returns when a query answers "t".
+sub start_in_slot
+{
+	my ($node, $sql, $query, %opt) = @_;
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	for (;;)
+	{
+		my $running = start_sql($node, $sql, %opt);
+
+		while ($running->{harness}->pumpable)
+		{
+			return $running if sql($node, $query, db => $opt{db}) eq 't';
+			$running->{harness}->pump_nb;
+		}
+		my ($state, undef, $err) = finish_sql($running);
+		die "\"$sql\" ended before \"$query\": $err" if $state ne '53400' || time > $end;
+		usleep(50_000);
+	}
 }
 
 # A session that stays, as a PostgreSQL::Test::BackgroundPsql.

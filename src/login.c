@@ -49,6 +49,7 @@
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "values.h"
 
 static ClientAuthentication_hook_type next_hook = NULL;
 
@@ -260,30 +261,23 @@ typedef struct Role
 	Oid			oid;
 	bool		superuser;
 	bool		may_log_in;
-	bool		is_left_alone;	/* by a freeze of the cluster */
 } Role;
 
 /* Whether a freeze is a reason for which the server refuses this login. */
 static bool
 keeps_out(const PfFreeze *freeze, const Role *role, const Database *database)
 {
-	const PfTarget *target = &freeze->target;
+	PfValue		login = {PF_VALUE_LOGIN, InvalidOid, role->oid};
+	PfValue		connections = {PF_VALUE_CONNECTIONS, database->oid, InvalidOid};
 
-	switch (target->kind)
-	{
-		case PF_ROLE:
-			if (target->oid != role->oid)
-				return false;
-			return target->only_here ? freeze->home == database->oid && !role->superuser && !database->grants :
-				!role->may_log_in;
-		case PF_DATABASE:
-			return OidIsValid(database->oid) && target->oid == database->oid && !database->allows;
-		case PF_CLUSTER:
-			return !role->may_log_in && !role->is_left_alone;
-		case PF_SCHEMA:
-			break;
-	}
-	return false;
+	if (!role->may_log_in)
+		return pf_value_is_held_by(&login, freeze->id, freeze->home);
+	if (!OidIsValid(database->oid))
+		return false;
+	if (!database->allows)
+		return pf_value_is_held_by(&connections, freeze->id, freeze->home);
+	return freeze->target.only_here && freeze->target.oid == role->oid && freeze->home == database->oid &&
+		!role->superuser && !database->grants;
 }
 
 /* Whether one freeze lasts longer than another. */
@@ -317,8 +311,6 @@ check_disconnected(Port *port)
 	role.oid = ((Form_pg_authid) GETSTRUCT(tuple))->oid;
 	role.superuser = ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper;
 	role.may_log_in = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	role.is_left_alone = role.superuser || ((Form_pg_authid) GETSTRUCT(tuple))->rolreplication ||
-		pf_role_is_exempt(port->user_name);
 	ReleaseSysCache(tuple);
 	/* a physical walsender connects to none */
 	if (!am_walsender || am_db_walsender)

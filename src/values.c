@@ -522,6 +522,25 @@ pf_value_take(const PfFreeze *freeze, const PfValue *value, int64 *covered)
 
 /* ---- looking ---------------------------------------------------------- */
 
+/* See values.h. */
+bool
+pf_value_is_held_by(const PfValue *value, int64 id, Oid home)
+{
+	Entry	   *entry = read_entry(value);
+	ListCell   *cell;
+
+	if (entry == NULL || pf_value_is_held(value, entry->before))
+		return false;
+	foreach(cell, entry->holders)
+	{
+		Holder	   *holder = lfirst(cell);
+
+		if (holder->id == id && holder->home == home)
+			return true;
+	}
+	return false;
+}
+
 /* The rows of a freeze without an outcome (List of Row *). */
 static List *
 journal_rows(int64 id)

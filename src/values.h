@@ -52,6 +52,12 @@ extern void pf_values_release(PfFreeze *freeze, PfRestore *result);
 /* The values of a kind that any live freeze of any database holds (List of PfValue *). */
 extern List *pf_values_held(PfValueKind kind);
 
+/*
+ * Whether a freeze holds a value that was not so before, and would not be so
+ * without freezes.  Also while somebody logs in, who is in no database yet.
+ */
+extern bool pf_value_is_held_by(const PfValue *value, int64 id, Oid home);
+
 /* What a row of pg_db_role_setting says of default_transaction_read_only. */
 typedef struct PfSetting
 {

@@ -6,9 +6,6 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
-use File::Spec ();
-use IO::Socket::UNIX;
-use IPC::Run ();
 use PgFreezeTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -22,51 +19,10 @@ log_line_prefix = '%m [%p] %e %q%a '
 });
 my $other = new_server('other');
 
-# The first message that answers a startup packet: its type and content.
-sub first_answer
-{
-	my ($user, %parameters) = @_;
-	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
-	  or die "no connection: $!";
-	my $packet = pack('N', 196608) . join('', map { "$_\0" } 'user', $user, %parameters) . "\0";
-	my ($head, $body) = ('', '');
-
-	$socket->print(pack('N', 4 + length $packet) . $packet);
-	$socket->flush;
-	while (length $head < 5)
-	{
-		sysread($socket, $head, 5 - length $head, length $head) or die 'the server hung up';
-	}
-	my ($type, $length) = unpack('aN', $head);
-	while (length $body < $length - 4)
-	{
-		sysread($socket, $body, $length - 4 - length $body, length $body) or die 'the server hung up';
-	}
-	return ($type, $body);
-}
+sub first_answer { return next_message(start_login($node, @_)); }
 
 # What a login comes to: "in", its SQLSTATE, or the message's type.
-sub raw_login
-{
-	my ($type, $body) = first_answer(@_);
-
-	return 'in' if $type eq 'R' && $body eq pack('N', 0);
-	return $type unless $type eq 'E';
-	my %field = map { substr($_, 0, 1) => substr($_, 1) } grep { length } split /\0/, $body;
-	return $field{C};
-}
-
-# (output, stderr) of a statement through a connection string.
-sub connect_by
-{
-	my ($connstr, $sql) = @_;
-	my ($out, $err) = ('', '');
-
-	IPC::Run::run([ $node->installed_command('psql'), '-XAtq', '-d', $connstr, '-c', $sql || 'SELECT current_user' ],
-		'<', File::Spec->devnull, '>', \$out, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	chomp $out;
-	return ($out, $err);
-}
+sub raw_login { return login_result(first_answer(@_)); }
 
 my $here = $node->connstr('postgres');
 my $app = "$here user=app password=secret";
@@ -93,10 +49,10 @@ $node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_hba_file_rules
 
 # --- nothing is frozen, or reads go on ------------------------------------
 
-is((connect_by($app))[0], 'app', 'app logs in while nothing is frozen');
+is((connect_by($node, $app))[0], 'app', 'app logs in while nothing is frozen');
 is(raw_login('agent', database => 'postgres'), 'in', 'agent too');
 my $id = sql($node, q{SELECT freeze_role('app')});
-is((connect_by($app))[0], 'app', 'mode write: app logs in');
+is((connect_by($node, $app))[0], 'app', 'mode write: app logs in');
 is(raw_login('agent', database => 'postgres'), 'in', 'mode write: so does a member');
 sql($node, "SELECT thaw($id)");
 
@@ -105,7 +61,7 @@ sql($node, "SELECT thaw($id)");
 my $before = log_size($node);
 my $session = open_session($node, user => 'agent');
 $id = sql($node, q{SELECT freeze_role('app', mode => 'all', reason => 'cut-over', thaw_after => '1 hour')});
-my ($out, $err) = connect_by($app);
+my ($out, $err) = connect_by($node, $app);
 is($out, '', 'mode all: app does not get in');
 like($err, qr/FATAL:  role app is frozen, no login until it is thawed\nDETAIL:  Freeze $id of database postgres, made by \S+, in force since \S+ \S+, until \S+ \S+\. Reason: cut-over\./,
 	'it is told why, by whom and until when');
@@ -114,31 +70,31 @@ my ($type, $body) = first_answer('agent', database => 'postgres');
 is($type, 'E', 'the error comes instead of AuthenticationOk');
 like($body, qr/\0C57P03\0/, 'it has SQLSTATE 57P03');
 like($body, qr/^SFATAL\0/, 'and is FATAL');
-($out, $err) = connect_by("$here user=app password=wrong");
+($out, $err) = connect_by($node, "$here user=app password=wrong");
 like($err, qr/password authentication failed/, 'who fails to authenticate gets that error');
 unlike($err, qr/frozen/, 'and learns nothing of the freeze');
 is(raw_login('app', database => 'postgres'), 'R', 'who has a password is asked for it first');
-like((connect_by("$here user=nobody_there"))[1], qr/role "nobody_there" does not exist/, 'as does a role that does not exist');
-like((connect_by($node->connstr('nowhere') . ' user=reader'))[1], qr/database "nowhere" does not exist/, 'and another role in no database');
+like((connect_by($node, "$here user=nobody_there"))[1], qr/role "nobody_there" does not exist/, 'as does a role that does not exist');
+like((connect_by($node, $node->connstr('nowhere') . ' user=reader'))[1], qr/database "nowhere" does not exist/, 'and another role in no database');
 is(raw_login('reader', database => 'postgres'), 'in', 'another role gets in');
 is(raw_login('caller', database => 'postgres'), 'in', 'a superuser gets in, member or not');
 is(raw_login('watcher', database => 'postgres'), 'in', 'an exempt role gets in, member or not');
 ok($node->log_contains(qr/57P03 .*FATAL:  role app is frozen/, $before), 'the log has the SQLSTATE');
 is(raw_login('agent', database => 'postgres', replication => 'true'), 'in', 'a walsender is not refused by the gate');
-like((connect_by("$app replication=true", 'IDENTIFY_SYSTEM'))[0], qr/^\d+\|/, 'a walsender of the frozen role gets in');
-like((connect_by("$app replication=database", 'IDENTIFY_SYSTEM'))[1], qr/role app is frozen/, 'but not into a database, where it may run statements');
+like((connect_by($node, "$app replication=true", 'IDENTIFY_SYSTEM'))[0], qr/^\d+\|/, 'a walsender of the frozen role gets in');
+like((connect_by($node, "$app replication=database", 'IDENTIFY_SYSTEM'))[1], qr/role app is frozen/, 'but not into a database, where it may run statements');
 
 # libpq's next host
-($out, $err) = connect_by(sprintf('host=%s,%s port=%d,%d dbname=postgres user=app password=secret target_session_attrs=any',
+($out, $err) = connect_by($node, sprintf('host=%s,%s port=%d,%d dbname=postgres user=app password=secret target_session_attrs=any',
 		$node->host, $other->host, $node->port, $other->port), 'SHOW port');
 is($out, $other->port, 'libpq goes on to the next host') || diag($err);
 
 # the pass
 my $pass = sql($node, "SELECT freeze_pass($id)");
-is((connect_by("$app options='-c pg_freeze.pass=$pass'"))[0], 'app', 'the pass lets in, by -c');
-is((connect_by("$app options='-cpg_freeze.pass=$pass'"))[0], 'app', 'without a space');
-is((connect_by("$app options='-c geqo=off --pg-freeze.pass=wrong --pg_freeze.PASS=$pass'"))[0], 'app', 'by --, the last one counts')
-  || diag((connect_by("$app options='--pg_freeze.PASS=$pass'"))[1]);
+is((connect_by($node, "$app options='-c pg_freeze.pass=$pass'"))[0], 'app', 'the pass lets in, by -c');
+is((connect_by($node, "$app options='-cpg_freeze.pass=$pass'"))[0], 'app', 'without a space');
+is((connect_by($node, "$app options='-c geqo=off --pg-freeze.pass=wrong --pg_freeze.PASS=$pass'"))[0], 'app', 'by --, the last one counts')
+  || diag((connect_by($node, "$app options='--pg_freeze.PASS=$pass'"))[1]);
 is(raw_login('agent', database => 'postgres', 'pg_freeze.pass' => $pass), 'in', 'as a parameter of the startup packet');
 is(raw_login('agent', database => 'postgres', 'pg_freeze.pass' => 'x' . substr($pass, 1)), '57P03', 'a wrong pass does not');
 is(raw_login('agent', database => 'postgres', 'pg_freeze.pass' => ''), '57P03', 'nor an empty one');
@@ -154,7 +110,7 @@ is($session->query('SHOW application_name') ne '', 1, 'who was in before stays')
 my ($held, $refused) = split /\|/, sql($node, "SELECT held, substring(evidence FROM '(\\d+) refused') FROM thaw($id)");
 is($held, 't', 'it held');
 cmp_ok($refused, '>=', 5, 'the evidence counts who was refused');
-is((connect_by($app))[0], 'app', 'app logs in after the thaw');
+is((connect_by($node, $app))[0], 'app', 'app logs in after the thaw');
 is(raw_login('agent', database => 'postgres'), 'in', 'agent too');
 $session->quit;
 
@@ -191,7 +147,7 @@ sql($node, "SELECT thaw($id)");
 # --- a database -----------------------------------------------------------
 
 $id = sql($node, q{SELECT freeze_database('shop', mode => 'all')});
-like((connect_by($node->connstr('shop') . ' user=reader'))[1],
+like((connect_by($node, $node->connstr('shop') . ' user=reader'))[1],
 	qr/FATAL:  database shop is frozen, no login until it is thawed\nDETAIL:  Freeze $id of database postgres, /, 'a frozen database');
 is(raw_login('reader', database => 'shop'), '57P03', 'it has the SQLSTATE too');
 is(raw_login('reader', database => 'postgres'), 'in', 'another database is open');
@@ -211,12 +167,12 @@ is(raw_login('reader', database => 'shop'), 'in', 'the thaw does');
 # --- the cluster ----------------------------------------------------------
 
 $id = sql($node, q{SELECT freeze_cluster(mode => 'all')});
-like((connect_by("$here user=reader"))[1], qr/FATAL:  the cluster is frozen, no login until it is thawed\nDETAIL:  Freeze $id /, 'the cluster');
+like((connect_by($node, "$here user=reader"))[1], qr/FATAL:  the cluster is frozen, no login until it is thawed\nDETAIL:  Freeze $id /, 'the cluster');
 is(raw_login('reader', database => 'shop'), '57P03', 'in any database');
 is(raw_login('reader', database => 'nowhere'), '57P03', 'and in none');
 is(raw_login('caller', database => 'shop'), 'in', 'a superuser gets in');
 is(raw_login('watcher', database => 'shop'), 'in', 'an exempt role gets in');
-like((connect_by("$app replication=true", 'IDENTIFY_SYSTEM'))[0], qr/^\d+\|/, 'a walsender gets in');
+like((connect_by($node, "$app replication=true", 'IDENTIFY_SYSTEM'))[0], qr/^\d+\|/, 'a walsender gets in');
 $node->command_ok([ 'pg_basebackup', '-D', $node->backup_dir . '/frozen', '-d', $app, '--no-sync', '-c', 'fast' ],
 	'a base backup goes on, as the application');
 
@@ -225,7 +181,7 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $node->backup('backup');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->start;
-is((connect_by($standby->connstr('postgres') . ' user=reader'))[0], 'reader', 'a standby lets in');
+is((connect_by($node, $standby->connstr('postgres') . ' user=reader'))[0], 'reader', 'a standby lets in');
 $standby->stop;
 
 sql($node, "SELECT thaw($id)");

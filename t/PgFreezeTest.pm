@@ -8,6 +8,7 @@ use warnings;
 
 use Exporter 'import';
 use File::Spec ();
+use IO::Socket::UNIX ();
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -22,6 +23,7 @@ our @EXPORT = qw(
   kill_backend journal recovered next_call
   strong_locks statement_goes writing goes_on
   commits_in_holds
+  start_login next_message login_result connect_by
 );
 
 # A running server; conf => text is appended to its configuration.
@@ -497,6 +499,60 @@ sub commits_in_holds
 	close $wal;
 	die 'pg_waldump did not get as far as the last thaw' if $last < lsn($holds[-1]{thawed_lsn});
 	return ($others, @found);
+}
+
+# A socket on which a startup packet was sent.
+sub start_login
+{
+	my ($node, $user, %parameters) = @_;
+	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
+	  or die "no connection: $!";
+	my $packet = pack('N', 196608) . join('', map { "$_\0" } 'user', $user, %parameters) . "\0";
+
+	$socket->print(pack('N', 4 + length $packet) . $packet);
+	$socket->flush;
+	return $socket;
+}
+
+# The type and the content of the server's next message.
+sub next_message
+{
+	my ($socket) = @_;
+	my ($head, $body) = ('', '');
+
+	while (length $head < 5)
+	{
+		sysread($socket, $head, 5 - length $head, length $head) or die 'the server hung up';
+	}
+	my ($type, $length) = unpack('aN', $head);
+	while (length $body < $length - 4)
+	{
+		sysread($socket, $body, $length - 4 - length $body, length $body) or die 'the server hung up';
+	}
+	return ($type, $body);
+}
+
+# What a message that answers a login says: "in", a SQLSTATE, or its type.
+sub login_result
+{
+	my ($type, $body) = @_;
+
+	return 'in' if $type eq 'R' && $body eq pack('N', 0);
+	return $type unless $type eq 'E';
+	my %field = map { substr($_, 0, 1) => substr($_, 1) } grep { length } split /\0/, $body;
+	return $field{C};
+}
+
+# (output, stderr) of a statement through a connection string.
+sub connect_by
+{
+	my ($node, $connstr, $sql) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ $node->installed_command('psql'), '-XAtq', '-d', $connstr, '-c', $sql || 'SELECT current_user' ],
+		'<', File::Spec->devnull, '>', \$out, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	chomp $out;
+	return ($out, $err);
 }
 
 sub log_size

@@ -180,6 +180,22 @@ thaw_gate(int64 *id)
 
 /* ---- the disconnect --------------------------------------------------- */
 
+/* Whether the role itself may log in or is there; others may act as it all the same. */
+static bool
+can_be_disconnected(const PfTarget *target)
+{
+	PfSpi		spi = pf_spi_begin();
+	Oid			type = OIDOID;
+	Datum		value = ObjectIdGetDatum(target->oid);
+	bool		result;
+
+	journal_execute("SELECT FROM pg_authid WHERE oid = $1 AND (rolcanlogin OR EXISTS (SELECT FROM pg_stat_activity WHERE usesysid = $1))",
+					1, &type, &value, NULL, true);
+	result = SPI_processed > 0;
+	pf_spi_end(spi);
+	return result;
+}
+
 /* Does not return before nobody of the role is left. */
 static ErrorData *
 disconnect(Step *step)
@@ -268,8 +284,6 @@ stop_role(PG_FUNCTION_ARGS)
 
 	pf_check_server();
 	pf_check_argument(fcinfo, 0, "role");
-	if (pf_disconnect.engage == NULL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("strategy disconnect is not there yet")));
 	target.name = *PG_GETARG_NAME(0);
 	pf_target_resolve(&target);
 	pf_target_check_permission(&target);
@@ -282,7 +296,9 @@ stop_role(PG_FUNCTION_ARGS)
 	gate = freeze_step(&pf_gate, &target, label, reason);
 	step = freeze_step(&pf_disconnect, &target, label, reason);
 	close_gate(gate, &no_gate);
-	if (gate->id)
+	if (gate->id && !can_be_disconnected(&target))
+		step = gate;
+	else if (gate->id)
 	{
 		int64	   *id = palloc(sizeof(int64));
 

@@ -31,7 +31,7 @@ pf_strategy_named(const char *name)
 static bool
 can_freeze(const PfStrategy *strategy, const PfTarget *target)
 {
-	return strategy->engage && strategy->kinds[target->kind] && strategy->modes[target->mode];
+	return strategy->kinds[target->kind] && strategy->modes[target->mode];
 }
 
 /* Whether a target is a database that this session is not connected to. */

@@ -442,8 +442,8 @@ journal_read(int64 id)
 					" ORDER BY at LIMIT CASE strategy WHEN 'lock' THEN 5 ELSE 1 END) AS gap),"
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
 					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost, timeline,"
-					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only"
-					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
+					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only,"
+					" engaged_at FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -493,6 +493,7 @@ journal_read(int64 id)
 		freeze->target.only_here = column_flag(0, 35);
 		freeze->superusers = column_flag(0, 36);
 		freeze->keep_read_only = column_flag(0, 37);
+		freeze->engaged_at = column_time(0, 38);
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);

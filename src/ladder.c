@@ -397,6 +397,8 @@ typedef struct Drain
 	PfReply    *reply;
 	ArrayType  *in_progress;	/* text[] of virtual transaction ids */
 	ArrayType  *there;			/* int4[] of pids, where sessions are recycled */
+	int			caller;			/* of a thaw */
+	int			left;			/* who has come meanwhile and has not gone */
 } Drain;
 
 static void
@@ -581,4 +583,60 @@ pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
 		MemoryContextSwitchTo(context);
 	}
 	return pf_ladder_climb(&ladder);
+}
+
+/* ---- after the thaw ------------------------------------------------------- */
+
+static List *
+look_at_newcomers(PfLadder *ladder)
+{
+	Drain	   *drain = ladder->arg;
+	PfFreeze   *freeze = drain->freeze;
+	List	   *newcomers = NIL;
+	ListCell   *lc;
+
+	foreach(lc, pf_sessions_left(freeze->strategy, &freeze->target, freeze->id, false, false, drain->there))
+	{
+		PfBlocker  *session = lfirst(lc);
+
+		if (session->pid != 0 && session->pid != drain->caller &&
+			(session->backend_start == 0 || session->backend_start >= freeze->engaged_at))
+			newcomers = lappend(newcomers, session);
+	}
+	drain->left = list_length(newcomers);
+	return newcomers;
+}
+
+static bool
+never_cancelled(PfLadder *ladder)
+{
+	return false;
+}
+
+static void
+leave_them(PfLadder *ladder, List *blockers)
+{
+}
+
+/* See drain.h. */
+int
+pf_drain_newcomers(PfFreeze *freeze, int caller, int patience)
+{
+	PfOptions	options = {.drain_timeout = patience,.log_after = -1};
+	Drain		drain = {.freeze = freeze,.caller = caller,.there = pf_sessions_there()};
+	PfLadder	ladder = {
+		.options = &options,
+		.name = psprintf("thaw of freeze " INT64_FORMAT, freeze->id),
+		.recycles = true,
+		.arg = &drain,
+		.begin = begin_transaction,
+		.end = end_transaction,
+		.look = look_at_newcomers,
+		.cancelled = never_cancelled,
+		.write_down = write_in_journal,
+		.give_up = leave_them
+	};
+
+	(void) pf_ladder_climb(&ladder);
+	return drain.left;
 }

@@ -132,6 +132,8 @@ undo(PfFreeze *freeze, const char *why)
 		if (freeze->strategy->settle)
 			freeze->strategy->settle(freeze->id);
 		pf_run_step(freeze, step_release_aborted, unconstify(char *, why), PF_PATIENCE);
+		if (freeze->strategy->released)
+			freeze->strategy->released(freeze, freeze->by_pid, 0, NULL);
 		pf_unlock_freeze(freeze->id);
 		pf_scheduler_look();
 	}

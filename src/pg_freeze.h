@@ -156,6 +156,7 @@ typedef struct PfTarget
 } PfTarget;
 
 struct PfStrategy;
+struct PfReply;
 
 /*
  * One freeze, as the journal has it.  Strings live in the memory context in
@@ -178,6 +179,7 @@ typedef struct PfFreeze
 	TimestampTz thawed_at;		/* 0: is not */
 	TimestampTz ended_at;		/* thawed or aborted; 0: is live */
 	TimestampTz requested_at;
+	TimestampTz engaged_at;		/* 0: not yet */
 	TimestampTz reminded_at;	/* 0: never */
 	TimestampTz retry_at;		/* of a thaw that failed, 0: none did */
 	int			thaw_failures;
@@ -322,6 +324,14 @@ typedef struct PfStrategy
 
 	/* Puts back what the journal says and deletes or marks those rows. */
 	void		(*release) (PfFreeze *freeze, PfRestore *result);
+
+	/*
+	 * What is left to do once what was changed has been put back and that is
+	 * committed, outside a transaction, for up to "patience" ms; below 0: it is not
+	 * committed yet, and this only says what is left to do.  "caller" is the pid of
+	 * the session that thaws, 0: there is none.  NULL: nothing.
+	 */
+	void		(*released) (PfFreeze *freeze, int caller, int patience, struct PfReply *reply);
 
 	/*
 	 * What is left to do once the end of a freeze is committed, outside a

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "drain.h"
 #include "recycle.h"
 #include "utils/builtins.h"
 
@@ -92,6 +93,32 @@ read_only_broken(PfFreeze *freeze, int64 *checked)
 	return pf_recycle_broken(freeze, checked, wanted(&freeze->target));
 }
 
+/*
+ * See PfStrategy.released.  A session reads its settings when it begins: those
+ * that have begun during the hold would stay read-only for good.
+ */
+static void
+read_only_released(PfFreeze *freeze, int caller, int patience, PfReply *reply)
+{
+	int			left = patience < 0 ? 0 : pf_drain_newcomers(freeze, caller, patience);
+	char	   *message;
+
+	if (patience == 0 || (patience > 0 && left == 0))
+		return;
+	message = patience < 0 ?
+		psprintf("sessions that began while %s was frozen stay read-only", pf_target_text(&freeze->target)) :
+		psprintf("%d session%s that began while %s was frozen did not become idle and %s read-only", left,
+				 left == 1 ? "" : "s", pf_target_text(&freeze->target), left == 1 ? "stays" : "stay");
+	if (reply)
+		reply->notice(reply, WARNING, message,
+					  "A session reads default_transaction_read_only when it begins.",
+					  psprintf("End them when they are idle: SELECT * FROM freeze_drain(%s, state => 'idle');",
+							   freeze->target.kind == PF_CLUSTER ? "everybody => true" :
+							   psprintf("%s => %s", pf_kind_name(freeze->target.kind), quote_literal_cstr(NameStr(freeze->target.name)))));
+	else
+		ereport(LOG, (errmsg("pg_freeze: freeze " INT64_FORMAT " is thawed, but %s", freeze->id, message)));
+}
+
 static List *
 read_only_leaks(const PfTarget *target)
 {
@@ -131,6 +158,7 @@ const PfStrategy pf_read_only = {
 	.check = read_only_check,
 	.engage = read_only_engage,
 	.release = pf_values_release,
+	.released = read_only_released,
 	.told = pf_recycle_told,
 	.broken = read_only_broken,
 	.leaks = read_only_leaks,

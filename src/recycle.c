@@ -162,5 +162,11 @@ pf_recycle_note_left_alone(List *notes, const PfTarget *target)
 {
 	char	   *text = pf_sessions_left_alone(target, pf_guc_drain_superusers);
 
-	return text ? add_note(notes, "left_alone", text) : notes;
+	if (text)
+		notes = add_note(notes, "left_alone", text);
+	return pf_recycle_note(notes, "walsenders",
+						   psprintf("SELECT 'connections for logical replication may run statements: ' || count(*) FROM pg_stat_activity"
+									" WHERE backend_type = 'walsender' AND datid IS NOT NULL AND %s AND $1 IS NOT NULL HAVING count(*) > 0",
+									target->kind == PF_ROLE ? "usesysid = $1" : target->kind == PF_DATABASE ? "datid = $1" : "true"),
+						   target);
 }

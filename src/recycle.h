@@ -27,7 +27,7 @@ extern char *pf_recycle_told(PfFreeze *freeze);
  */
 extern List *pf_recycle_note(List *notes, const char *code, const char *sql, const PfTarget *target);
 
-/* A leak where sessions of the target are left alone. */
+/* Leaks: sessions of the target that are left alone. */
 extern List *pf_recycle_note_left_alone(List *notes, const PfTarget *target);
 
 extern PfValue *pf_value_make(PfValueKind kind, Oid database, Oid role);

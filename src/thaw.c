@@ -30,6 +30,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#define LEAVE_WITHIN 5000		/* ms that sessions have which a strategy wants to go after the thaw */
 #define LAST_RETRY (10 * 60)	/* s between two tries of a failed thaw */
 
 /* ---- when ------------------------------------------------------------- */
@@ -279,6 +280,9 @@ thaw_locked(PfFreeze *freeze, PfThaw *thaw)
 	PF_INJECTION_POINT("pg-freeze-thawed");
 	if (freeze->strategy->settle)
 		freeze->strategy->settle(freeze->id);
+	/* what another freeze holds is still so */
+	if (freeze->strategy->released && !freeze->is_copy && thaw->restore.passed == 0)
+		freeze->strategy->released(freeze, thaw->caller, thaw->impatient ? 0 : LEAVE_WITHIN, thaw->reply);
 	if (thaw->reply)
 	{
 		pf_begin();
@@ -370,7 +374,7 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 {
 	PfThaw		thaw = {
 		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.by = request->caller.role,.reply = reply,
-		.decide = !request->opened,.context = CurrentMemoryContext
+		.caller = request->caller.pid,.decide = !request->opened,.context = CurrentMemoryContext
 	};
 	ErrorData  *first = NULL;
 
@@ -416,6 +420,8 @@ pf_thaw_here(const PfRequest *request, PfReply *reply)
 		step_thawed(freeze, &thaw);
 		if (freeze->strategy->settle_at_commit)
 			freeze->strategy->settle_at_commit(freeze->id);
+		if (freeze->strategy->released)
+			freeze->strategy->released(freeze, 0, -1, reply);
 		tell_thawed(freeze, &thaw);
 	}
 }

@@ -129,8 +129,8 @@ pf_any_waits_for(List *waiters, int pid)
 }
 
 /*
- * Whether an error says that somebody else was at the same catalog row.  The
- * server reports a lost race as an internal error of simple_heap_update() or
+ * Whether an error says that somebody else was at the same catalog row, or has
+ * inserted it.  The server reports a lost race as an internal error of simple_heap_update() or
  * simple_heap_delete().
  */
 static bool
@@ -138,6 +138,7 @@ is_conflict(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		(error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && error->schema_name && strcmp(error->schema_name, "pg_catalog") == 0) ||
 		(error->sqlerrcode == ERRCODE_INTERNAL_ERROR && error->funcname &&
 		 (strcmp(error->funcname, "simple_heap_update") == 0 ||
 		  strcmp(error->funcname, "simple_heap_delete") == 0));

@@ -422,21 +422,30 @@ read_register(void)
 	return entries;
 }
 
+/* The ids of this database's freezes that may hold values. */
+static List *
+live_here(void)
+{
+	return journal_exists() ? journal_ids("strategy IN ('read_only', 'disconnect') AND state NOT IN ('thawed', 'aborted')", 0, NULL, NULL) : NIL;
+}
+
 /* Whether a holder counts: see the top of this file. */
 static bool
-still_holds(const Holder *holder)
+still_holds(const Holder *holder, List *live)
 {
-	PfFreeze   *freeze;
+	ListCell   *cell;
 
 	if (holder->home != MyDatabaseId)
 		return get_database_name(holder->home) != NULL;
-	freeze = journal_exists() ? journal_read(holder->id) : NULL;
-	return freeze && pf_state_is_live(freeze->state) && freeze->strategy && freeze->strategy->recycles;
+	foreach(cell, live)
+		if (*(int64 *) lfirst(cell) == holder->id)
+			return true;
+	return false;
 }
 
 /* Takes a freeze, id 0: none, and all who don't count, out of an entry's holders. */
 static void
-drop_holders(Entry *entry, int64 id)
+drop_holders(Entry *entry, int64 id, List *live)
 {
 	List	   *left = NIL;
 	ListCell   *cell;
@@ -445,7 +454,7 @@ drop_holders(Entry *entry, int64 id)
 	{
 		Holder	   *holder = lfirst(cell);
 
-		if (!(holder->id == id && holder->home == MyDatabaseId) && still_holds(holder))
+		if (!(holder->id == id && holder->home == MyDatabaseId) && still_holds(holder, live))
 			left = lappend(left, holder);
 	}
 	entry->holders = left;
@@ -719,7 +728,7 @@ row_done(int64 id, const PfValue *value, const char *outcome)
  * somebody else holds it, else what happened instead.
  */
 static char *
-give_back(const PfValue *value, int64 id, const char *before)
+give_back(const PfValue *value, int64 id, const char *before, List *live)
 {
 	Entry	   *entry = read_entry(value);
 	char	   *now;
@@ -735,7 +744,7 @@ give_back(const PfValue *value, int64 id, const char *before)
 	}
 	if (entry)
 	{
-		drop_holders(entry, id);
+		drop_holders(entry, id, live);
 		before = entry->before;
 		write_entry(entry);
 		if (entry->holders)
@@ -777,6 +786,7 @@ give_back_in_copy(const PfFreeze *freeze, const Row *row)
 void
 pf_values_release(PfFreeze *freeze, PfRestore *result)
 {
+	List	   *live = live_here();
 	ListCell   *cell;
 
 	lock_register();
@@ -784,7 +794,7 @@ pf_values_release(PfFreeze *freeze, PfRestore *result)
 	{
 		Row		   *row = lfirst(cell);
 		char	   *outcome = freeze->is_copy ? give_back_in_copy(freeze, row) :
-			give_back(&row->value, freeze->id, row->before);
+			give_back(&row->value, freeze->id, row->before, live);
 
 		if (outcome && strcmp(outcome, "passed") == 0)
 		{
@@ -801,12 +811,12 @@ pf_values_release(PfFreeze *freeze, PfRestore *result)
 
 /* Whether an entry has a holder that this database knows to be none. */
 static bool
-is_stale(const Entry *entry)
+is_stale(const Entry *entry, List *live)
 {
 	ListCell   *cell;
 
 	foreach(cell, entry->holders)
-		if (!still_holds(lfirst(cell)))
+		if (!still_holds(lfirst(cell), live))
 			return true;
 	return false;
 }
@@ -814,17 +824,19 @@ is_stale(const Entry *entry)
 static void
 step_sweep(PfFreeze *freeze, void *arg)
 {
+	List	   *live;
 	ListCell   *cell;
 
 	lock_register();
+	live = live_here();
 	foreach(cell, read_register())
 	{
 		Entry	   *entry = lfirst(cell);
 		char	   *outcome;
 
-		if (!is_stale(entry))
+		if (!is_stale(entry, live))
 			continue;
-		outcome = give_back(&entry->value, 0, entry->before);
+		outcome = give_back(&entry->value, 0, entry->before, live);
 		ereport(LOG,
 				(errmsg("pg_freeze: %s was held for a freeze that is over%s%s", pf_value_text(&entry->value),
 						outcome ? ": " : ", and is given back",
@@ -836,14 +848,37 @@ step_sweep(PfFreeze *freeze, void *arg)
 void
 pf_values_sweep(void)
 {
+	MemoryContext context = CurrentMemoryContext;
 	PfFreeze	none = {0};
 	bool		any = false;
+	List	   *entries;
+	List	   *live;
 	ListCell   *cell;
 
+	/* in this order: what is made meanwhile is in the journal first */
 	pf_begin();
-	foreach(cell, read_register())
-		any |= is_stale(lfirst(cell));
+	entries = read_register();
+	live = entries ? live_here() : NIL;
+	foreach(cell, entries)
+		any |= is_stale(lfirst(cell), live);
 	CommitTransactionCommand();
-	if (any)
+	if (!any)
+		return;
+	PG_TRY();
+	{
 		pf_run_step(&none, step_sweep, NULL, 0);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		pf_abort();
+		ereport(LOG,
+				(errmsg("pg_freeze: what is held for freezes that are over could not be given back yet: %s", error->message)));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
 }

@@ -40,6 +40,7 @@ OBJS = \
 	src/leak.o \
 	src/drain.o \
 	src/ladder.o \
+	src/evict.o \
 	src/sessions.o \
 	src/call.o \
 	src/worker.o \

@@ -232,6 +232,15 @@ RETURNS TABLE (item text, kind text, object text, detail text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_check IS 'dry run: what a freeze would change, who is in its way, what leaks, who else is stopped';
 
+CREATE FUNCTION freeze_drain(
+	role name DEFAULT NULL, database name DEFAULT NULL, application text DEFAULT NULL, address inet DEFAULT NULL,
+	state text DEFAULT NULL, older_than interval DEFAULT NULL, everybody boolean DEFAULT false,
+	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT 'terminate')
+RETURNS TABLE (pid int, role name, database name, application text, address text, state text, query text,
+	rung text, gone boolean, why text)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_drain IS 'cancel or end sessions by whose they are and what they do, without a freeze; says what was done';
+
 CREATE FUNCTION freeze_extend(id bigint, by interval, home name DEFAULT NULL)
 RETURNS timestamptz AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION freeze_extend IS 'set the deadline of a freeze to now plus the interval; 0 removes it; home is the database where it was made';
@@ -297,7 +306,7 @@ COMMENT ON FUNCTION thaw_all IS 'end every live freeze that the caller may end';
 
 REVOKE ALL ON FUNCTION
 	freeze_role, freeze_schema, freeze_database, freeze_cluster, stop_role,
-	freeze_check, freeze_extend, freeze_alter, freeze_pass,
+	freeze_check, freeze_drain, freeze_extend, freeze_alter, freeze_pass,
 	thaw, thaw_label, thaw_role, thaw_schema, thaw_database, thaw_cluster, thaw_all
 	FROM PUBLIC;
 
@@ -328,6 +337,12 @@ CREATE FUNCTION freeze_in_flight(id bigint,
 	OUT state text, OUT since timestamptz, OUT query text, OUT what text)
 RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
 COMMENT ON FUNCTION freeze_in_flight IS 'sessions and prepared transactions that a drain of this freeze waits for';
+
+CREATE FUNCTION freeze_sessions_of(id bigint,
+	OUT pid int, OUT role name, OUT database name, OUT application text, OUT state text, OUT since timestamptz,
+	OUT in_flight boolean, OUT writer boolean, OUT next_rung text, OUT why text, OUT address text, OUT query text)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_sessions_of IS 'sessions of the target of this freeze, as its drain sees them; use the view freeze_sessions';
 
 CREATE FUNCTION freeze_holder_pid(id bigint) RETURNS int
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
@@ -453,6 +468,13 @@ CREATE VIEW freeze_blockers AS
 	WHERE j.state IN ('engaging', 'draining');
 COMMENT ON VIEW freeze_blockers IS 'who keeps a freeze that is being made from being frozen';
 
+CREATE VIEW freeze_sessions AS
+	SELECT j.id, f.pid, f.role, f.database, f.application, f.state, f.since, f.in_flight, f.writer, f.next_rung, f.why,
+		f.address, f.query
+	FROM @extschema@.freeze_journal j, @extschema@.freeze_sessions_of(j.id) f
+	WHERE j.state IN ('engaging', 'draining', 'frozen', 'lost');
+COMMENT ON VIEW freeze_sessions IS 'sessions of what is frozen, as a drain sees them: who is in flight, and which rung of the ladder would be next';
+
 CREATE VIEW freeze_waiters AS
 	SELECT j.id, w.pid, w.role, w.application, w.state, w.since, w.object, w.mode,
 		w.address, w.query
@@ -468,7 +490,7 @@ CREATE VIEW freeze_sessions_signalled AS
 	ORDER BY s.freeze_id, s.at;
 COMMENT ON VIEW freeze_sessions_signalled IS 'sessions that a drain cancelled or terminated';
 
-GRANT SELECT ON freeze_status, freeze_history, freeze_changes, freeze_blockers, freeze_waiters,
+GRANT SELECT ON freeze_status, freeze_history, freeze_changes, freeze_blockers, freeze_sessions, freeze_waiters,
 	freeze_sessions_signalled TO PUBLIC;
 
 /* ---- the way out without the library ---------------------------------- */

@@ -85,6 +85,27 @@ pf_span_argument(const char *name, Interval *interval)
 	return then - now;
 }
 
+/* The arguments drain_timeout, number "first", and on_drain_timeout, where they are not NULL. */
+void
+pf_drain_arguments(FunctionCallInfo fcinfo, int first, PfOptions *options)
+{
+	char	   *on_drain_timeout = pf_text_argument(fcinfo, first + 1);
+
+	if (!PG_ARGISNULL(first))
+		options->drain_timeout =
+			(int) Min(pf_span_argument("drain_timeout", PG_GETARG_INTERVAL_P(first)) / 1000, (int64) INT_MAX);
+	if (on_drain_timeout == NULL)
+		return;
+	if (strcmp(on_drain_timeout, "abort") == 0)
+		options->on_drain_timeout = PF_DRAIN_ABORT;
+	else if (strcmp(on_drain_timeout, "cancel") == 0)
+		options->on_drain_timeout = PF_DRAIN_CANCEL;
+	else if (strcmp(on_drain_timeout, "terminate") == 0)
+		options->on_drain_timeout = PF_DRAIN_TERMINATE;
+	else
+		pf_bad_argument("on_drain_timeout", on_drain_timeout, "What can happen is abort, cancel or terminate.");
+}
+
 PfCaller
 pf_this_caller(void)
 {

@@ -21,6 +21,7 @@ extern bool pf_flag_argument(FunctionCallInfo fcinfo, int n);
 extern void pf_bad_argument(const char *name, const char *value, const char *hint);
 extern void pf_check_argument(FunctionCallInfo fcinfo, int n, const char *name);
 extern int64 pf_span_argument(const char *name, Interval *interval);
+extern void pf_drain_arguments(FunctionCallInfo fcinfo, int first, PfOptions *options);
 extern void pf_check_max_hold(const char *name, int64 us);
 extern void pf_copy_argument(const char *name, char *to, Size size, const char *from);
 

@@ -57,6 +57,7 @@ typedef struct PfLadder
 	bool		(*over) (struct PfLadder *ladder);	/* outside a transaction; NULL: when nobody is */
 	bool		(*cancelled) (struct PfLadder *ladder); /* outside a transaction */
 	void		(*write_down) (struct PfLadder *ladder, List *blockers, PfRung rung);
+	void		(*signalled_one) (struct PfLadder *ladder, const PfBlocker *blocker, PfRung rung);	/* or NULL */
 	void		(*give_up) (struct PfLadder *ladder, List *blockers);	/* need not return */
 
 	/* what has been done */

@@ -24,6 +24,7 @@
 #include "holder.h"
 #include "journal.h"
 #include "miscadmin.h"
+#include "sessions.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -36,6 +37,7 @@ PG_FUNCTION_INFO_V1(freeze_cluster);
 PG_FUNCTION_INFO_V1(freeze_check);
 PG_FUNCTION_INFO_V1(freeze_in_force);
 PG_FUNCTION_INFO_V1(freeze_in_flight);
+PG_FUNCTION_INFO_V1(freeze_sessions_of);
 PG_FUNCTION_INFO_V1(freeze_holder_pid);
 PG_FUNCTION_INFO_V1(freeze_gate);
 
@@ -75,7 +77,6 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 	PfRequest  *request = palloc0(offsetof(PfRequest, ids));
 	PfTarget   *target = &request->target;
 	char	   *mode = pf_text_argument(fcinfo, first);
-	char	   *on_drain_timeout = pf_text_argument(fcinfo, first + 6);
 	char	   *why;
 
 	pf_check_server();
@@ -104,20 +105,7 @@ freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const
 	if (!PG_ARGISNULL(first + 1))
 		request->options.thaw_after = pf_span_argument("thaw_after", PG_GETARG_INTERVAL_P(first + 1));
 	pf_check_max_hold("thaw_after", request->options.thaw_after);
-	if (!PG_ARGISNULL(first + 5))
-		request->options.drain_timeout =
-			(int) Min(pf_span_argument("drain_timeout", PG_GETARG_INTERVAL_P(first + 5)) / 1000, (int64) INT_MAX);
-	if (on_drain_timeout)
-	{
-		if (strcmp(on_drain_timeout, "abort") == 0)
-			request->options.on_drain_timeout = PF_DRAIN_ABORT;
-		else if (strcmp(on_drain_timeout, "cancel") == 0)
-			request->options.on_drain_timeout = PF_DRAIN_CANCEL;
-		else if (strcmp(on_drain_timeout, "terminate") == 0)
-			request->options.on_drain_timeout = PF_DRAIN_TERMINATE;
-		else
-			pf_bad_argument("on_drain_timeout", on_drain_timeout, "What can happen is abort, cancel or terminate.");
-	}
+	pf_drain_arguments(fcinfo, first + 5, &request->options);
 	if (!PG_ARGISNULL(first + 7))
 		request->options.attempts = PG_GETARG_INT32(first + 7);
 	if (request->options.attempts < 1)
@@ -257,9 +245,21 @@ freeze_check(PG_FUNCTION_ARGS)
 	{
 		PfBlocker  *blocker = lfirst(cell);
 
+		/* it is ended at once */
+		if (strategy->recycles && blocker->state && strcmp(blocker->state, "idle") == 0)
+			continue;
 		check_row(rsinfo, "blocker", blocker->pid ? "session" : "prepared transaction",
 				  blocker->pid ? psprintf("%d", blocker->pid) : blocker->gid,
 				  psprintf("%s: %s", blocker->role, blocker->what));
+	}
+	foreach(cell, pf_sessions_all(strategy, &request->target, 0, blockers))
+	{
+		PfSession  *session = lfirst(cell);
+
+		if (session->blocker->pid)
+			check_row(rsinfo, "session", session->next_rung ? session->next_rung : "left alone",
+					  psprintf("%d", session->blocker->pid),
+					  psprintf("%s: %s", session->blocker->role ? session->blocker->role : "-", session->why));
 	}
 	foreach(cell, strategy->leaks(&request->target))
 		check_row(rsinfo, "leak", ((PfNote *) lfirst(cell))->code, NULL, ((PfNote *) lfirst(cell))->text);
@@ -348,6 +348,49 @@ freeze_in_flight(PG_FUNCTION_ARGS)
 		nulls[6] = blocker->since == 0;
 		values[7] = text_datum(see_all ? blocker->query : NULL, &nulls[7]);
 		values[8] = text_datum(blocker->what, &nulls[8]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* No row in a copy of the database: what it says of roles and databases may be about others there. */
+Datum
+freeze_sessions_of(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	PfFreeze   *freeze = journal_read_existing(PG_GETARG_INT64(0));
+	bool		see_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+	List	   *blockers;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (freeze->is_copy || !pf_state_is_live(freeze->state))
+		return (Datum) 0;
+	blockers = pf_drain_blockers(freeze->strategy, &freeze->target, freeze->id, NULL);
+	foreach(cell, pf_sessions_all(freeze->strategy, &freeze->target, freeze->id, blockers))
+	{
+		PfSession  *session = lfirst(cell);
+		PfBlocker  *blocker = session->blocker;
+		TimestampTz since = blocker->since ? blocker->since : blocker->state_change;
+		Datum		values[12];
+		bool		nulls[12] = {0};
+
+		values[0] = Int32GetDatum(blocker->pid);
+		nulls[0] = blocker->pid == 0;
+		nulls[1] = blocker->role == NULL;
+		values[1] = blocker->role ? DirectFunctionCall1(namein, CStringGetDatum(blocker->role)) : (Datum) 0;
+		nulls[2] = blocker->database == NULL;
+		values[2] = blocker->database ? DirectFunctionCall1(namein, CStringGetDatum(blocker->database)) : (Datum) 0;
+		values[3] = text_datum(blocker->application, &nulls[3]);
+		values[4] = text_datum(blocker->state, &nulls[4]);
+		values[5] = TimestampTzGetDatum(since);
+		nulls[5] = since == 0;
+		values[6] = BoolGetDatum(session->in_flight);
+		values[7] = BoolGetDatum(session->writer);
+		values[8] = text_datum(session->next_rung, &nulls[8]);
+		values[9] = text_datum(session->why, &nulls[9]);
+		values[10] = text_datum(see_all ? blocker->address : NULL, &nulls[10]);
+		values[11] = text_datum(see_all ? blocker->query : NULL, &nulls[11]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -161,8 +161,9 @@ in_flight(const PfTarget *target, int64 id)
 static const char blockers_sql[] =
 "SELECT s.pid, NULL::text, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
 "	CASE WHEN o.what = 'is committing' AND s.wait_event = 'SyncRep' THEN 'waits for a synchronous standby' ELSE o.what END,\n"
-"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND NOT coalesce(r.rolsuper, true),\n"
-"	s.xact_start, s.backend_start\n"
+"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND r.oid IS NOT NULL,\n"
+"	s.xact_start, s.backend_start, s.state_change, s.datname::text,\n"
+"	r.rolsuper AND NOT EXISTS (SELECT FROM @.freeze_journal j WHERE j.id = $3 AND j.target_kind = 'role' AND j.target_oid = r.oid)\n"
 "FROM (SELECT pid, min(what) AS what FROM unnest($1, $2) AS u (pid, what) GROUP BY pid) o\n"
 "	JOIN pg_stat_activity s ON s.pid = o.pid LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
 "WHERE s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $3), pg_backend_pid())\n"

@@ -151,6 +151,8 @@ note_signalled(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 				(errmsg("pg_freeze: %s %s session %d of role %s: %s",
 						ladder->name, terminates(rung) ? "terminated" : "cancelled", blocker->pid,
 						blocker->role ? quote_identifier(blocker->role) : "that is not known", blocker->what)));
+	if (ladder->signalled_one)
+		ladder->signalled_one(ladder, blocker, rung);
 	if (rung == PF_RUNG_IDLE)
 		ladder->idle++;
 	else if (!again)

@@ -443,7 +443,7 @@ supervise(const PfFreeze *freeze)
  * that takes no lock on relations or schemas, before the witness knew of the
  * freeze, and commit it yet.  For a schema that is whoever has written and has
  * no lock on what lies elsewhere.  Who waits for the holder can't commit.
- * Sessions of superusers are not signalled: whoever may freeze could not end
+ * Sessions of superusers are marked as such: whoever may freeze could not end
  * them otherwise.
  */
 static const char blockers_sql[] =
@@ -461,13 +461,13 @@ static const char blockers_sql[] =
 "SELECT s.pid, NULL::text AS gid, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
 "	'holds ' || h.mode || ' on ' || " HELD_NAME "\n"
 "		|| CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
-"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND NOT coalesce(r.rolsuper, true),\n"
-"	s.xact_start, s.backend_start\n"
+"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND r.oid IS NOT NULL,\n"
+"	s.xact_start, s.backend_start, s.state_change, s.datname::text, r.rolsuper AND NOT ($5 = 'role' AND r.oid = $6)\n"
 "FROM held h JOIN pg_stat_activity s ON s.pid = h.pid LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
 "WHERE s.backend_type <> 'parallel worker' AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
 "	AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
 "UNION ALL\n"
-"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'holds ' || h.mode || ' on ' || " HELD_NAME ", false, p.prepared, NULL\n"
+"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'holds ' || h.mode || ' on ' || " HELD_NAME ", false, p.prepared, NULL, NULL, p.database::text, NULL\n"
 "FROM held h JOIN pg_locks t ON t.locktype = 'transactionid' AND t.granted AND t.pid IS NULL\n"
 "	AND t.virtualtransaction = h.virtualtransaction\n"
 "	JOIN pg_prepared_xacts p ON p.transaction = t.transactionid\n"
@@ -475,8 +475,8 @@ static const char blockers_sql[] =
 "UNION ALL\n"
 "SELECT s.pid, NULL, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
 "	'in a transaction that has written' || CASE WHEN s.backend_type = 'client backend' THEN '' ELSE ' (' || s.backend_type || ')' END,\n"
-"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND NOT coalesce(r.rolsuper, true),\n"
-"	s.xact_start, s.backend_start\n"
+"	s.backend_type NOT IN ('walsender', 'autovacuum worker') AND r.oid IS NOT NULL,\n"
+"	s.xact_start, s.backend_start, s.state_change, s.datname::text, r.rolsuper AND NOT ($5 = 'role' AND r.oid = $6)\n"
 "FROM pg_stat_activity s LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
 "WHERE s.datname = current_database() AND NOT starts_with(s.backend_type, 'pg_freeze')\n"
 "	AND age(s.backend_xid) > age($8::xid) AND s.pid NOT IN (SELECT pid FROM held WHERE pid IS NOT NULL)\n"
@@ -487,7 +487,7 @@ static const char blockers_sql[] =
 "			WHERE l.pid = s.pid AND l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'SIReadLock')\n"
 "				AND c.relnamespace <> $6 AND c.oid >= 16384) END\n"
 "UNION ALL\n"
-"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'prepared', false, p.prepared, NULL\n"
+"SELECT NULL, p.gid, p.owner::text, NULL, NULL, 'prepared', NULL, 'prepared', false, p.prepared, NULL, NULL, p.database::text, NULL\n"
 "FROM pg_prepared_xacts p\n"
 "WHERE p.database = current_database() AND age(p.transaction) > age($8::xid)\n"
 "	AND NOT EXISTS (SELECT FROM held h JOIN pg_locks t ON t.virtualtransaction = h.virtualtransaction\n"

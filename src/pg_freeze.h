@@ -32,6 +32,7 @@
  *	leak.c		ways around a freeze, and who else a freeze stops
  *	drain.c		who is in flight
  *	ladder.c	waiting for them, and the ladder that ends them
+ *	evict.c		the ladder without a freeze
  *	call.c, worker.c	a request's two sides: caller and background worker
  *	scheduler.c	the sleeping worker: deadlines, recovery, reminders
  *	board.c		where the sleeping worker is found

@@ -46,7 +46,9 @@
 /*
  * $1 target, $2 its kind, $3 mode is "all", $4 freeze or 0, $5 pids, $6 roles
  * that are exempt, $7 whether superusers are none, $8 whether those who were
- * read-only by their settings are left alone, $9 target in this database only.
+ * read-only by their settings are left alone, $9 target in this database only,
+ * $10 whether $5 are those who were there when the door was closed.  Else, and
+ * where others may come in, who is one of them is told by the time.
  *
  * The conditions on count(*) make the executor finish one scan before it
  * begins the next: who prepares a transaction shows it before he is idle.
@@ -76,6 +78,7 @@ static const char sessions_sql[] =
 "		AND coalesce(s.backend_type, '') NOT IN ('walsender', 'parallel worker')\n"
 "		AND NOT starts_with(coalesce(s.backend_type, ''), 'pg_freeze')\n"
 "		AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
+"		AND ($3 OR $10 OR $4 = 0 OR s.backend_start <= (SELECT j.engaged_at FROM @.freeze_journal j WHERE j.id = $4))\n"
 "	UNION ALL\n"
 "	SELECT NULL, p.gid, p.ownerid, p.dbid, p.super, NULL, NULL, 'prepared', NULL, 'prepared',\n"
 "		false, p.prepared, NULL, NULL\n"
@@ -102,6 +105,37 @@ static const char sessions_sql[] =
 "FROM unnest($5) AS t (pid)\n"
 "WHERE t.pid <> 0 AND NOT EXISTS (SELECT FROM activity s WHERE s.pid = t.pid)\n"
 "ORDER BY 10, 1";
+
+/*
+ * All sessions of a target: $1 it, $2 its kind, $3 freeze or 0, $4 roles that are
+ * exempt, $5 whether superusers are none, $6 target in this database only.  What
+ * follows the columns of pf_drain_query() is in pf_sessions_all().
+ */
+static const char all_sql[] =
+"WITH writing AS MATERIALIZED (\n"
+"	SELECT DISTINCT l.pid FROM pg_locks l\n"
+"	WHERE l.granted AND l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'SIReadLock')\n"
+"		AND l.relation NOT IN ('pg_largeobject'::regclass, 'pg_largeobject_loid_pn_index'::regclass))\n"
+"SELECT s.pid, NULL, s.usename::text, s.application_name, host(s.client_addr), s.state, s.query,\n"
+"	CASE WHEN s.pid = coalesce(j.by_pid, pg_backend_pid()) THEN\n"
+"			CASE WHEN j.id IS NULL THEN 'this session' ELSE 'the session that froze' END\n"
+"		WHEN s.backend_type IN ('walsender', 'autovacuum worker') THEN s.backend_type\n"
+"		WHEN $2 = 'role' AND s.usesysid = $1 THEN NULL\n"
+"		WHEN r.rolsuper AND NOT $5 THEN 'superuser'\n"
+"		WHEN s.usename::text = ANY ($4) THEN 'exempt'\n"
+"		WHEN s.backend_start > j.engaged_at THEN 'began after the door was closed' END,\n"
+"	s.backend_xid IS NOT NULL OR EXISTS (SELECT FROM writing w WHERE w.pid = s.pid), s.xact_start, s.backend_start, s.state_change,\n"
+"	s.datname::text, s.signalled\n"
+"FROM (SELECT a.*, EXISTS (SELECT FROM @.freeze_journal_session g\n"
+"		WHERE g.freeze_id = $3 AND g.pid = a.pid AND g.at > a.backend_start\n"
+"			AND g.rung <> 'idle' AND (g.at > a.state_change OR g.rung <> 'cancel')) AS signalled\n"
+"	FROM pg_stat_activity a) s\n"
+"	LEFT JOIN pg_roles r ON r.oid = s.usesysid LEFT JOIN @.freeze_journal j ON j.id = $3\n"
+"WHERE (s.usesysid IS NOT NULL OR s.backend_type = 'autovacuum worker')\n"
+"	AND coalesce(s.backend_type, '') <> 'parallel worker' AND NOT starts_with(coalesce(s.backend_type, ''), 'pg_freeze')\n"
+"	AND CASE $2 WHEN 'role' THEN s.usesysid = $1 AND (NOT $6 OR s.datname = current_database())\n"
+"		WHEN 'database' THEN s.datid = $1 ELSE $2 = 'cluster' END\n"
+"ORDER BY s.backend_start, s.pid";
 
 /* The same conditions: $1 target, $2 its kind, $3 roles that are exempt, $4 whether superusers are none. */
 static const char left_alone_sql[] =
@@ -243,12 +277,13 @@ List *
 pf_sessions_left(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id,
 				 bool superusers, bool keep_read_only, ArrayType *there)
 {
-	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, INT4ARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID};
-	Datum		values[9];
+	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, INT4ARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID, BOOLOID};
+	Datum		values[10];
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	Assert(strategy->recycles && target->kind != PF_SCHEMA);
+	values[9] = BoolGetDatum(there != NULL);
 	if (there == NULL)
 		there = pf_sessions_there();
 	else
@@ -262,13 +297,101 @@ pf_sessions_left(const PfStrategy *strategy, const PfTarget *target, int64 freez
 	values[6] = BoolGetDatum(superusers);
 	values[7] = BoolGetDatum(keep_read_only);
 	values[8] = BoolGetDatum(target->only_here);
-	foreach(lc, pf_drain_query(sessions_sql, 9, types, values, NULL))
+	foreach(lc, pf_drain_query(sessions_sql, 10, types, values, NULL))
 	{
 		PfBlocker  *blocker = lfirst(lc);
 
 		if (blocker->state && strcmp(blocker->state, "starting") == 0 && !starting_blocks(target, blocker, there))
 			continue;
 		result = lappend(result, blocker);
+	}
+	return result;
+}
+
+/* The rung that would be next for somebody in the way; NULL: none. */
+static const char *
+next_rung_of(const PfBlocker *blocker, const PfOptions *options, bool recycles, bool signalled)
+{
+	PfRung		rung;
+
+	for (rung = recycles ? PF_RUNG_IDLE : PF_RUNG_IDLE_IN_TRANSACTION; rung < PF_RUNG_TERMINATE; rung++)
+		if (!signalled && pf_rung_reaches(rung, blocker, options))
+			return pf_rung_name(rung);
+	return pf_rung_reaches(PF_RUNG_TERMINATE, blocker, options) ? pf_rung_name(PF_RUNG_TERMINATE) : NULL;
+}
+
+static PfBlocker *
+blocker_of(List *blockers, int pid)
+{
+	ListCell   *lc;
+
+	foreach(lc, blockers)
+		if (((PfBlocker *) lfirst(lc))->pid == pid)
+			return lfirst(lc);
+	return NULL;
+}
+
+static PfSession *
+make_session(const PfStrategy *strategy, PfBlocker *blocker, const PfOptions *options, bool writer, bool signalled)
+{
+	PfSession  *session = palloc0(sizeof(PfSession));
+
+	session->blocker = blocker;
+	session->writer = writer;
+	session->in_flight = !strategy->recycles || blocker->state == NULL || strcmp(blocker->state, "idle") != 0;
+	session->next_rung = next_rung_of(blocker, options, strategy->recycles, signalled);
+	session->why = blocker->pid == 0 ? psprintf("prepared transaction %s", quote_literal_cstr(blocker->gid)) :
+		blocker->superuser && session->next_rung == NULL ? psprintf("superuser: %s", blocker->what) : blocker->what;
+	return session;
+}
+
+/* See sessions.h. */
+List *
+pf_sessions_all(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id, List *blockers)
+{
+	Oid			types[] = {OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID};
+	PfFreeze   *freeze = freeze_id ? journal_read_existing(freeze_id) : NULL;
+	PfOptions	options = {.superusers = freeze ? freeze->superusers : pf_guc_drain_superusers};
+	Datum		values[6];
+	List	   *everybody;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	values[0] = ObjectIdGetDatum(target->oid);
+	values[1] = CStringGetTextDatum(pf_kind_name(target->kind));
+	values[2] = Int64GetDatum(freeze_id);
+	values[3] = PointerGetDatum(pf_drain_exempt_roles());
+	values[4] = BoolGetDatum(options.superusers);
+	values[5] = BoolGetDatum(target->only_here);
+	everybody = pf_drain_query(all_sql, 6, types, values, NULL);
+	foreach(lc, everybody)
+	{
+		PfBlocker  *seen = lfirst(lc);
+		/* what the query says in places that have another meaning for blockers */
+		char	   *alone = seen->what;
+		bool		writer = seen->signalable;
+		bool		signalled = seen->superuser;
+		PfBlocker  *blocker = blocker_of(blockers, seen->pid);
+		PfSession  *session;
+
+		if (blocker)
+			session = make_session(strategy, blocker, &options, writer, signalled);
+		else
+		{
+			session = palloc0(sizeof(PfSession));
+			session->blocker = seen;
+			session->writer = writer;
+			session->why = alone ? alone : !strategy->recycles ? "is not in flight" :
+				freeze && freeze->keep_read_only ? "read-only by its settings" : "has gone on";
+		}
+		result = lappend(result, session);
+	}
+	foreach(lc, blockers)
+	{
+		PfBlocker  *blocker = lfirst(lc);
+
+		if (blocker->pid == 0 || blocker_of(everybody, blocker->pid) == NULL)
+			result = lappend(result, make_session(strategy, blocker, &options, target->mode == PF_WRITE, false));
 	}
 	return result;
 }

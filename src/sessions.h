@@ -20,7 +20,8 @@ extern ArrayType *pf_sessions_there(void);
 
 /*
  * Who of the target's sessions is still there (List of PfBlocker *).  "there"
- * is what pf_sessions_there() said, or NULL: all.  Not the session that
+ * is what pf_sessions_there() said, of whom those leave it who are gone or need
+ * not be waited for; NULL: all.  Not the session that
  * freezes, walsenders, autovacuum, pg_freeze's processes, nor sessions of
  * superusers unless "superusers" says so or the target is that role, nor roles
  * in pg_freeze.exempt_roles where the target is a database or the cluster.  A process that is
@@ -32,5 +33,21 @@ extern List *pf_sessions_left(const PfStrategy *strategy, const PfTarget *target
 
 /* Sessions of the target that are left alone: a line for the leak list, NULL: none.  Needs a transaction. */
 extern char *pf_sessions_left_alone(const PfTarget *target, bool superusers);
+
+/* A session of a target, as a drain sees it. */
+typedef struct PfSession
+{
+	PfBlocker  *blocker;		/* what is known of it, whether it is one or not */
+	bool		in_flight;
+	bool		writer;
+	const char *next_rung;		/* NULL: none, it is left alone */
+	char	   *why;			/* what it does, or why it is left alone */
+} PfSession;
+
+/*
+ * All sessions of the target and those of others that are in the way (List of
+ * PfSession *).  "blockers" is what pf_drain_blockers() says.
+ */
+extern List *pf_sessions_all(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id, List *blockers);
 
 #endif							/* PF_SESSIONS_H */

@@ -78,7 +78,7 @@ static const char sessions_sql[] =
 "		AND coalesce(s.backend_type, '') NOT IN ('walsender', 'parallel worker')\n"
 "		AND NOT starts_with(coalesce(s.backend_type, ''), 'pg_freeze')\n"
 "		AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
-"		AND ($3 OR $10 OR $4 = 0 OR s.backend_start <= (SELECT j.engaged_at FROM @.freeze_journal j WHERE j.id = $4))\n"
+"		AND ($3 OR $10 OR NOT EXISTS (SELECT FROM @.freeze_journal j WHERE j.id = $4 AND s.backend_start > j.engaged_at))\n"
 "	UNION ALL\n"
 "	SELECT NULL, p.gid, p.ownerid, p.dbid, p.super, NULL, NULL, 'prepared', NULL, 'prepared',\n"
 "		false, p.prepared, NULL, NULL\n"

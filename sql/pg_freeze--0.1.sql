@@ -497,8 +497,8 @@ GRANT SELECT ON freeze_status, freeze_history, freeze_changes, freeze_blockers, 
 
 -- Statements that undo a freeze, for a superuser of the database where it was
 -- made.  Plain SQL: works when the library cannot be loaded, and so do the
--- statements.  One that answers UPDATE 0 found privileges that somebody has
--- changed since; freeze_changes has what they were.
+-- statements.  One that answers UPDATE 0 found something that somebody has
+-- changed since, or that another freeze holds; freeze_changes has what it was.
 CREATE FUNCTION freeze_undo(id bigint) RETURNS SETOF text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 	WITH catalog (classid, acl, oid, depend, shared) AS (VALUES
@@ -519,12 +519,28 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 		SELECT c.*, k.acl, k.oid AS oid_column, k.depend, k.shared
 		FROM @extschema@.freeze_journal_change c JOIN catalog k ON k.classid = c.classid
 		WHERE c.freeze_id = freeze_undo.id AND c.outcome IS NULL),
+	-- A row of pg_shseclabel, the entry, says which freezes of all databases hold
+	-- a value, and in its first line what it was before: see values.c.
+	held AS (
+		SELECT v.*, (row_number() OVER (ORDER BY v.kind, v.database, v.role))::oid AS ord,
+			format('%s of %s', v.kind, regexp_replace(coalesce(nullif(concat_ws(' in ', nullif(v.role_name, ''), nullif(v.database_name, '')), ''),
+				'all roles'), '[\r\n]', ' ', 'g')) AS what,
+			format('s.classoid = %s AND s.objoid = %s AND s.provider = %L', 'pg_db_role_setting'::regclass::oid,
+				CASE WHEN v.role = 0 THEN v.database ELSE v.role END, format('pg_freeze %s %s %s', v.kind, v.database, v.role)) AS entry
+		FROM @extschema@.freeze_journal_value v WHERE v.freeze_id = freeze_undo.id AND v.outcome IS NULL),
+	value AS (
+		SELECT held.*,
+			format('NOT EXISTS (SELECT FROM pg_catalog.pg_shseclabel s, regexp_matches(s.label, ''@(\d+)'', ''g'') AS h'
+				' JOIN pg_catalog.pg_database d ON d.oid = h[1]::oid WHERE %s)', entry) AS unheld,
+			format('CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_shseclabel s WHERE %1$s) THEN (SELECT substring(s.label, ''^=([^\n]*)'')'
+				' FROM pg_catalog.pg_shseclabel s WHERE %1$s) ELSE %2$L END', entry, before) AS was
+		FROM held),
 	statement (part, ord, text) AS (
 		SELECT -1, 0::oid, format('-- no SQL opens a gate: first create the file %s/pg_freeze.open and reload the server, which opens every gate of it',
 			current_setting('data_directory'))
 		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id AND j.strategy = 'gate'
 	UNION ALL
-		SELECT 0, 0::oid, 'BEGIN;'
+		SELECT 0, 0::oid, 'BEGIN READ WRITE;'
 	UNION ALL
 		SELECT 1, objid, format('UPDATE pg_catalog.%s SET %s = %s WHERE %s = %s%s AND %s::text = %L;  -- %s %s',
 			classid::regclass, acl,
@@ -556,17 +572,44 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 			LATERAL regexp_match(c.acl_before, 'admin=(\d) inherit=(\d) set=(\d) grantor=(\d+)') AS o
 		WHERE c.freeze_id = freeze_undo.id AND c.outcome IS NULL AND c.classid = 'pg_auth_members'::regclass
 	UNION ALL
-		SELECT 4, 0, format('UPDATE %s.freeze_journal_change SET outcome = ''undone by hand'' WHERE freeze_id = %s AND outcome IS NULL;', '@extschema@', j.id)
+		SELECT 4, 0, 'LOCK TABLE pg_catalog.pg_shseclabel IN SHARE ROW EXCLUSIVE MODE;'
+		WHERE EXISTS (SELECT FROM value)
+	UNION ALL
+		SELECT 5, v.ord, format('UPDATE pg_catalog.pg_shseclabel s SET label = regexp_replace(s.label, %L, '''') WHERE %s;  -- %s',
+			format('\n%s@%s(?!\d)', v.freeze_id, d.oid), v.entry, v.what)
+		FROM value v, pg_database d WHERE d.datname = current_database()
+	UNION ALL
+		SELECT 6, v.ord, CASE v.kind
+			WHEN 'login' THEN format('UPDATE pg_catalog.pg_authid SET rolcanlogin = (%s)::boolean WHERE oid = %s AND NOT rolcanlogin AND %s;',
+				v.was, v.role, v.unheld)
+			WHEN 'connections' THEN format('UPDATE pg_catalog.pg_database SET datallowconn = (%s)::boolean WHERE oid = %s AND NOT datallowconn AND %s;',
+				v.was, v.database, v.unheld)
+			ELSE format('UPDATE pg_catalog.pg_db_role_setting SET setconfig = (SELECT array_agg(CASE c WHEN %1$L THEN %2$L || w ELSE c END ORDER BY n)'
+				' FROM unnest(setconfig) WITH ORDINALITY AS u (c, n), (SELECT %3$s) AS x (w) WHERE c <> %1$L OR w IS NOT NULL)'
+				' WHERE setdatabase = %4$s AND setrole = %5$s AND %1$L = ANY (setconfig) AND %6$s;',
+				'default_transaction_read_only=' || v.after, 'default_transaction_read_only=', v.was, v.database, v.role, v.unheld) END
+		FROM value v
+	UNION ALL
+		SELECT 7, v.ord, format('DELETE FROM pg_catalog.pg_db_role_setting WHERE setdatabase = %s AND setrole = %s AND setconfig IS NULL;', v.database, v.role)
+		FROM value v WHERE v.kind = 'setting'
+	UNION ALL
+		SELECT 8, v.ord, format('DELETE FROM pg_catalog.pg_shseclabel s WHERE %s AND %s;', v.entry, v.unheld)
+		FROM value v
+	UNION ALL
+		SELECT 9, 0, format('UPDATE %s.freeze_journal_value SET outcome = ''undone by hand'' WHERE freeze_id = %s AND outcome IS NULL;', '@extschema@', freeze_undo.id)
+		WHERE EXISTS (SELECT FROM value)
+	UNION ALL
+		SELECT 10, 0, format('UPDATE %s.freeze_journal_change SET outcome = ''undone by hand'' WHERE freeze_id = %s AND outcome IS NULL;', '@extschema@', j.id)
 		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id
 	UNION ALL
-		SELECT 5, 0, format('UPDATE %s.freeze_journal SET state = CASE WHEN frozen_at IS NULL THEN ''aborted'' ELSE ''thawed'' END,'
+		SELECT 11, 0, format('UPDATE %s.freeze_journal SET state = CASE WHEN frozen_at IS NULL THEN ''aborted'' ELSE ''thawed'' END,'
 			' thawed_at = clock_timestamp(), ended_at = clock_timestamp(), end_reason = ''undone by hand'','
 			' held = false, lost_reason = ''undone by hand'' WHERE id = %s;', '@extschema@', j.id)
 		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id
 	UNION ALL
-		SELECT 6, 0, 'COMMIT;'
+		SELECT 12, 0, 'COMMIT;'
 	UNION ALL
-		SELECT 7, 0, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
+		SELECT 13, 0, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
 			' WHERE backend_type = ''pg_freeze holder'' AND datname = current_database();'
 		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id AND j.strategy = 'lock')
 	SELECT statement.text FROM statement

@@ -6,8 +6,8 @@
  * An event trigger; runs in the session that gives the command, before it
  * does anything.  A superuser can disable it; doc/how-it-works.md says what
  * then happens.  None fires for DROP DATABASE: that is refused where the library
- * is preloaded, and for the freezes that are known outside their database,
- * those by gate.
+ * is preloaded, for the freezes that hold something outside their database:
+ * gates, and values of shared catalogs.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +28,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "values.h"
 
 PG_FUNCTION_INFO_V1(freeze_guard);
 
@@ -116,10 +117,19 @@ pf_guard_drop_database(const DropdbStmt *statement)
 	Oid			database = get_database_oid(statement->dbname, true);
 	PfGate	   *gates;
 	PfGateRecord *oldest = NULL;
+	char	   *held;
 	int			live = 0;
 
 	if (!OidIsValid(database))
 		return;
+	held = pf_values_held_from(database);
+	if (held)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("database \"%s\" has the journal of a live freeze", statement->dbname),
+				 errdetail("What is changed for all databases would stay so: %s.", held),
+				 errhint("Thaw first: connect to database %s and run SELECT * FROM thaw_all();",
+						 quote_identifier(statement->dbname))));
 	gates = palloc(PF_GATES * sizeof(PfGate));
 	(void) pf_gate_copy_all(gates);
 	for (int i = 0; i < PF_GATES; i++)

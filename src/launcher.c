@@ -60,9 +60,9 @@
 
 PGDLLEXPORT void pf_launcher_main(Datum main_arg);
 
-/* The databases that can be connected to, as a list in the caller's context. */
-static List *
-list_databases(void)
+/* The databases that can be connected to (Oids), as a list in the caller's context. */
+List *
+pf_scheduler_list_databases(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *databases = NIL;
@@ -269,7 +269,7 @@ pf_launcher_main(Datum main_arg)
 
 	pgstat_report_activity(STATE_RUNNING, "pg_freeze: looking after all databases");
 	forget_homeless();
-	databases = list_databases();
+	databases = pf_scheduler_list_databases();
 	foreach(cell, databases)
 		launch(lfirst_oid(cell));
 	list_free(databases);

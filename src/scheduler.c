@@ -34,7 +34,8 @@
  * scheduler stays connected, tries again every 10 seconds and works when
  * something is due.  If the database is dropped, the worker finds its
  * directory gone at the next wake-up (an hour at most, for that and for the
- * sake of clocks that are set forward) and ends.
+ * sake of clocks that are set forward), and has another database's scheduler
+ * give back what was held in shared catalogs.
  *
  * After an orderly restart the registrations are gone.  With preload, the
  * launcher (launcher.c) starts a worker for each database, which works or sees
@@ -76,6 +77,7 @@
 #include "live.h"
 #include "scheduler.h"
 #include "thaw.h"
+#include "values.h"
 #include "worker.h"
 
 #define SLEEP_MAX		3600000 /* ms of sleep at a stretch */
@@ -529,8 +531,9 @@ work_until_idle(void)
 				break;
 		}
 	}
-	/* a gate may have come with the state file of which no journal knows */
+	/* what was left by those whose journal has gone */
 	pf_gate_sweep();
+	pf_values_sweep();
 	pf_scheduler_attended();
 }
 
@@ -574,6 +577,23 @@ work_until_idle_or_dropped(void)
 }
 
 /*
+ * The database is gone, and its journal with it.  Another one's scheduler, which
+ * need have nothing else to do, sees what nobody holds any more.
+ */
+static void
+outlive_database(void)
+{
+	List	   *databases;
+
+	BackgroundWorkerInitializeConnectionByOid(InvalidOid, InvalidOid, 0);
+	pf_worker_settings();
+	databases = pf_scheduler_list_databases();
+	if (databases != NIL && pf_scheduler_register(llast_oid(databases), DSM_HANDLE_INVALID) == NULL)
+		proc_exit(1);
+	proc_exit(0);
+}
+
+/*
  * The entry point of a scheduler.  Its argument is the handle of the board
  * that it takes over, or DSM_HANDLE_INVALID for one that is to look what there
  * is to do, as it does where the board is gone.
@@ -611,12 +631,12 @@ pf_scheduler_main(Datum main_arg)
 		while (!sleep_until_due(SLEEP_MAX))
 		{
 			if (!database_has_directory(extra.database))
-				proc_exit(0);
+				outlive_database();
 		}
 	}
 
 	if (!database_has_directory(extra.database))
-		proc_exit(0);
+		outlive_database();
 	pqsignal(SIGTERM, die);
 	if (ShutdownRequestPending)
 		proc_exit(1);

@@ -55,10 +55,11 @@ extern dsm_handle pf_scheduler_board(void);
 /* Registers the static launcher; called from _PG_init when preloaded. */
 extern void pf_scheduler_register_launcher(void);
 
-/* For launcher.c. */
+/* For launcher.c, which has the last one. */
 extern BackgroundWorkerHandle *pf_scheduler_register(Oid database, dsm_handle handle);
 extern bool pf_scheduler_is_stopped(BackgroundWorkerHandle *worker);
 extern void pf_scheduler_doze(long timeout);
+extern List *pf_scheduler_list_databases(void);
 
 /* Tells the launcher that the live freezes of this database have been attended to. */
 extern void pf_scheduler_attended(void);

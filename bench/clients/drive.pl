@@ -184,12 +184,9 @@ sub finish
 	foreach my $c (@_)
 	{
 		next if $c->{gone};
-		order($c, 'quit');
+		order($c, 'quit') unless $c->{busy};
+		kill 'KILL', $c->{pid} if $c->{busy} && !IO::Select->new($c->{from})->can_read(2);
 		close $c->{to};
-		if (!IO::Select->new($c->{from})->can_read(2))
-		{
-			kill 'KILL', $c->{pid};
-		}
 		waitpid $c->{pid}, 0;
 	}
 	return;

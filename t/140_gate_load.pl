@@ -73,37 +73,6 @@ foreach my $schema ('app', 'beside')
 }
 append_to_file("$dir/read.sql", "SELECT n FROM app.counters WHERE id = :client_id + 1;\n");
 
-# ---- a session of the administrator's, without a word to the test's log -------
-
-sub open_dba
-{
-	my %dba = (in => '', out => '', err => '');
-
-	$dba{run} = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres') ],
-		'<', \$dba{in}, '>', \$dba{out}, '2>', \$dba{err});
-	ask(\%dba, 'SET client_min_messages = warning');
-	$dba{in} .= "\\timing on\n";
-	return \%dba;
-}
-
-# (answer, ms as psql measures them); dies on an error
-sub ask
-{
-	my ($dba, $sql) = @_;
-	my $end = time + $patience_most;
-
-	$dba->{out} = '';
-	$dba->{in} .= "$sql;\n\\echo --\n";
-	while ($dba->{out} !~ /^--$/m)
-	{
-		$dba->{run}->pump_nb;
-		die "$sql: $dba->{err}" if $dba->{err} ne '' || time > $end;
-		usleep(200) if $dba->{out} !~ /^--$/m;
-	}
-	my ($answer, $ms) = $dba->{out} =~ /^(.*?)\n?(?:Time: ([\d.]+) ms[^\n]*\n)?--$/s;
-	return wantarray ? ($answer, $ms) : $answer;
-}
-
 # ---- the load ------------------------------------------------------------------
 
 sub start_pgbench
@@ -221,7 +190,7 @@ sub resumed
 my @verdict = qw(id held lost_reason frozen_lsn thawed_lsn frozen_at thawed_at);
 my $verdict = q{id, held, lost_reason, frozen_lsn, thawed_lsn, extract(epoch FROM frozen_at), extract(epoch FROM thawed_at)};
 my $look = 'SELECT sum(n), max(xmin::text::bigint) FROM app.counters';
-my $dba = open_dba();
+my $dba = open_dba($node);
 
 # Polls until each of n clients has written since "counters" were so; false if one never does.
 sub everybody_runs

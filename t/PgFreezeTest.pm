@@ -22,7 +22,7 @@ our @EXPORT = qw(
   live unfinished start_again log_size
   kill_backend journal recovered next_call
   strong_locks statement_goes writing goes_on
-  commits_in_holds
+  commits_in_holds open_dba ask
   start_login next_message login_result connect_by
 );
 
@@ -553,6 +553,38 @@ sub connect_by
 		'<', File::Spec->devnull, '>', \$out, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	chomp $out;
 	return ($out, $err);
+}
+
+# A session of the administrator's that says nothing to the test's log; for ask().
+sub open_dba
+{
+	my ($node, %opt) = @_;
+	my %dba = (in => '', out => '', err => '');
+
+	$dba{run} = IPC::Run::start(
+		[ $node->installed_command('psql'), '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr($opt{db} || 'postgres'), psql_arguments(%opt) ],
+		'<', \$dba{in}, '>', \$dba{out}, '2>', \$dba{err});
+	ask(\%dba, 'SET client_min_messages = warning');
+	$dba{in} .= "\\timing on\n";
+	return \%dba;
+}
+
+# (answer, ms as psql measures them); dies on an error
+sub ask
+{
+	my ($dba, $sql) = @_;
+	my $end = time + 30;    # below pg_freeze.max_wait
+
+	$dba->{out} = '';
+	$dba->{in} .= "$sql;\n\\echo --\n";
+	while ($dba->{out} !~ /^--$/m)
+	{
+		$dba->{run}->pump_nb;
+		die "$sql: $dba->{err}" if $dba->{err} ne '' || time > $end;
+		usleep(200) if $dba->{out} !~ /^--$/m;
+	}
+	my ($answer, $ms) = $dba->{out} =~ /^(.*?)\n?(?:Time: ([\d.]+) ms[^\n]*\n)?--$/s;
+	return wantarray ? ($answer, $ms) : $answer;
 }
 
 sub log_size

@@ -2,7 +2,8 @@
 # (PF_INJECTION_POINT in src/), and there kills it, kills the postmaster,
 # cancels the caller, or raises an error.  Afterwards the role is either frozen,
 # with a live freeze that can be thawed, or has exactly its privileges.  Once by
-# strategy revoke, once by gate: there it means that its statements wait or go on.
+# each of the strategies revoke, gate (there it means that its statements wait or
+# go on), disconnect and read_only.
 #
 # Needs a server of 17 or newer that was built with --enable-injection-points,
 # and its module injection_points.
@@ -42,6 +43,8 @@ my $source = join '', map { slurp_file($_) } glob "$FindBin::RealBin/../src/*.c"
 is_deeply([ sort keys %points ], [ sort { $a cmp $b } grep { !/^pg-freeze-door-/ } $source =~ /PF_INJECTION_POINT\("([^"]+)"\)/g ],
 	'every place in src/ that has a name is here');
 
+# what a statement of the role gets while it is frozen; psql says no SQLSTATE of a login
+my %stopped = (revoke => '42501', gate => 'waits', disconnect => '08000', read_only => '25006');
 my ($strategy, $node, $freeze, $before, $frozen, $gate_file);
 
 sub begin_with
@@ -50,14 +53,15 @@ sub begin_with
 	$node = new_server($strategy, conf => "restart_after_crash = on\n" . ($strategy eq 'gate' ? "shared_preload_libraries = 'pg_freeze'\n" : ''));
 	make_application($node, tables => 20);
 	sql($node, 'CREATE EXTENSION injection_points');
-	$freeze = "SELECT freeze_role('app', strategy => '$strategy', in_flight => 'drain', drain_timeout => '100ms')";
+	$freeze = "SELECT freeze_role('app', strategy => '$strategy'" . ($strategy eq 'disconnect' ? q{, mode => 'all'} : '')
+	  . ($strategy eq 'gate' ? q{, in_flight => 'drain'} : '') . q{, drain_timeout => '100ms')};
 	$gate_file = $node->data_dir . '/pg_freeze.gates';
 	$before = privileges($node);
 	my $id = sql($node, $freeze);
 	$frozen = privileges($node);
 	isnt(writing($node), 'done', "$strategy: a freeze stops the role");
 	sql($node, "SELECT thaw($id)");
-	$strategy eq 'revoke' ? isnt($frozen, $before, 'a freeze takes something') : same_privileges($frozen, $before, 'a gate takes nothing');
+	$strategy eq 'gate' ? same_privileges($frozen, $before, 'a gate takes nothing') : isnt($frozen, $before, 'a freeze takes something');
 	return;
 }
 
@@ -116,22 +120,19 @@ sub look
 	if ($journal->{live} ne '')
 	{
 		is($journal->{force}, 'yes', "$what: in force");
-		is(writing($node), $strategy eq 'gate' ? 'waits' : '42501', "$what: and stops the role");
+		is(writing($node), $stopped{$strategy}, "$what: and stops the role");
 		same_privileges(privileges($node), $frozen, "$what: exactly what a freeze leaves");
 		my ($state, $row, $err) = try_sql($node, "SELECT held IS DISTINCT FROM false, skipped FROM thaw($journal->{live})");
 		is("$state $row", ' t|0', "$what: can be thawed") || diag($err);
 		is(journal($node)->{orphans}, '0', "$what: and leaves no changes");
 	}
 	same_privileges(privileges($node), $before, "$what: exactly its privileges");
-	if ($strategy eq 'gate')
-	{
-		is(writing($node), 'done', "$what: and writes");
-		ok(!-e $gate_file, "$what: no gate is left on disk");
-	}
+	is(writing($node), 'done', "$what: and writes") if $strategy ne 'revoke';
+	ok(!-e $gate_file, "$what: no gate is left on disk") if $strategy eq 'gate';
 	return;
 }
 
-foreach my $begin ('revoke', 'gate')
+foreach my $begin (grep { $_ =~ ($ENV{PF_STRATEGIES} || '.') } sort keys %stopped)
 {
 	begin_with($begin);
 	foreach my $point (grep { $_ =~ ($ENV{PF_POINTS} || ".") } sort keys %points)
@@ -197,7 +198,7 @@ foreach my $begin ('revoke', 'gate')
 		is($out, '', "$what: no answer");
 		$writer->{run}->kill_kill if $writer;
 		$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
-		if ($point eq 'pg-freeze-journaled' && $strategy eq 'revoke')
+		if ($point eq 'pg-freeze-journaled' && $strategy ne 'gate')
 		{
 			like(unfinished($node), qr/^\d+ engaging$/, "$what: only the row is there");
 			same_privileges(privileges($node), $before, "$what: nothing has been changed yet");

@@ -12,6 +12,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use List::Util qw(max min sum0);
+use POSIX ();
 use PgFreezeTest;
 use PostgreSQL::Test::Utils;
 use StormClient;
@@ -78,6 +79,25 @@ sub quantile
 
 sub figures { return @_ ? sprintf('%.0f/%.0f/%.0f ms', quantile(0.5, @_), quantile(0.9, @_), max(@_)) : 'none'; }
 
+# Stops some of the target's processes wherever they are, most of them in their
+# login, and lets them go on a while after this one has begun to freeze.
+sub stop_some
+{
+	my ($pattern) = @_;
+	my @pids = backends($node, $pattern);
+	my @some = grep { kill 'STOP', $_ } map { @pids ? splice(@pids, rand @pids, 1) : () } 1 .. 3;
+	my $child = fork;
+
+	die "fork: $!" unless defined $child;
+	if ($child == 0)
+	{
+		usleep(50_000 + rand(150_000));
+		kill 'CONT', @some;
+		POSIX::_exit(0);
+	}
+	return ($child, scalar @some);
+}
+
 # Waits until the clients have written down some more.
 sub they_go_on
 {
@@ -128,6 +148,7 @@ sub round
 	my @clients = StormClient::start($node, $stop, @{ $opt{clients} });
 	my @targets = grep { $is_target->($_) } @clients;
 	my $started = time;
+	my $stopped = 0;
 	my (@holds, $seen, $not_held, $different);
 
 	they_go_on(60 * 50, @targets);
@@ -138,9 +159,12 @@ sub round
 		# some of them don't wait for the ends of transactions
 		my $how = @holds % 3 ? q{drain_timeout => '20s'} : q{drain_timeout => '5ms', on_drain_timeout => 'terminate'};
 
+		my ($child, $n) = @holds % 2 ? stop_some($opt{title}) : ();
+		$stopped += $n || 0;
 		$hold{called} = time;
 		$hold{id} = ask($dba, sprintf 'SELECT %s', $opt{call} =~ s/\)$/, strategy => '$opt{strategy}', mode => '@{[ $read_only ? 'write' : 'all' ]}', $how)/r);
 		$hold{frozen} = time;
+		waitpid($child, 0) if $child;
 		foreach (1 .. 10)
 		{
 			last if $read_only;
@@ -230,8 +254,8 @@ sub round
 	cmp_ok($refused, '>', 5 * @holds, "$name: many were refused");
 	cmp_ok($out{login} || 0, '>', 2 * @holds, "$name: and let in after a thaw");
 	cmp_ok($beside || 0, '>', @holds, "$name: others go on") if grep { !$is_target->($_) } @clients;
-	diag(sprintf '%s: %d logins in %.1f s (%.0f per second), %d freezes; median/90%%/longest: call to frozen %s, thaw %s; in holds: %d logins, %d statements, %d refused',
-		$name, $logins, $lasted, $logins / $lasted, scalar @holds, figures(map { 1000 * ($_->{frozen} - $_->{called}) } @holds),
+	diag(sprintf '%s: %d logins in %.1f s (%.0f per second), %d freezes (%d processes stopped meanwhile); median/90%%/longest: call to frozen %s, thaw %s; in holds: %d logins, %d statements, %d refused',
+		$name, $logins, $lasted, $logins / $lasted, scalar @holds, $stopped, figures(map { 1000 * ($_->{frozen} - $_->{called}) } @holds),
 		figures(map { 1000 * ($_->{back} - $_->{thawed_at}) } @holds), $in{login} || 0, $in{statement} || 0, $refused);
 	return;
 }
@@ -242,9 +266,9 @@ my @app_in_shop = ([ 'app', 'shop', 'short', 'app.writes', 1 ], [ 'app', 'shop',
 my @bystander = ([ 'bystander', 'postgres', 'stay', 'bystander.writes', 1 ]);
 my @bystander_in_shop = ([ 'bystander', 'shop', 'stay', 'bystander.writes', 1 ], [ 'bystander', 'shop', 'idle', 'bystander.writes', 1 ]);
 my @boss = ([ 'boss', 'postgres', 'stay', 'boss.writes', 1 ]);
-my %role = (target => sub { $_[0]{user} eq 'app' }, where => q{usename = 'app'}, clients => [ @app, @app_in_shop, @bystander ]);
-my %database = (target => sub { $_[0]{database} eq 'shop' }, where => q{datname = 'shop'}, clients => [ @app_in_shop, [ 'app', 'shop', 'short', 'app.writes', 4 ], @bystander_in_shop, @bystander ]);
-my %cluster = (target => sub { $_[0]{user} ne 'boss' }, where => q{usename IN ('app', 'bystander')}, clients => [ @app, @app_in_shop, @bystander, @bystander_in_shop, @boss ]);
+my %role = (target => sub { $_[0]{user} eq 'app' }, where => q{usename = 'app'}, title => qr/: app /, clients => [ @app, @app_in_shop, @bystander ]);
+my %database = (target => sub { $_[0]{database} eq 'shop' }, where => q{datname = 'shop'}, title => qr/: \w+ shop /, clients => [ @app_in_shop, [ 'app', 'shop', 'short', 'app.writes', 4 ], @bystander_in_shop, @bystander ]);
+my %cluster = (target => sub { $_[0]{user} ne 'boss' }, where => q{usename IN ('app', 'bystander')}, title => qr/: (app|bystander) /, clients => [ @app, @app_in_shop, @bystander, @bystander_in_shop, @boss ]);
 my $each = $seconds / 9;
 
 round('disconnect role', %role, call => q{freeze_role('app')}, strategy => 'disconnect', refusal => '28000', seconds => $each);
@@ -254,7 +278,7 @@ round('disconnect cluster', %cluster, call => q{freeze_cluster()}, strategy => '
 # One role, in one database.
 ask($dba, q{SET pg_freeze.disconnect_role = 'connect'});
 round('disconnect role here', %role, call => q{freeze_role('app')}, strategy => 'disconnect', refusal => '42501', seconds => $each,
-	target => sub { $_[0]{user} eq 'app' && $_[0]{database} eq 'postgres' }, where => q{usename = 'app' AND datname = 'postgres'});
+	target => sub { $_[0]{user} eq 'app' && $_[0]{database} eq 'postgres' }, where => q{usename = 'app' AND datname = 'postgres'}, title => qr/: app postgres /);
 ask($dba, q{RESET pg_freeze.disconnect_role});
 
 round('read_only role', %role, call => q{freeze_role('app')}, strategy => 'read_only', seconds => $each, leaks => 1);

@@ -113,14 +113,15 @@ sub sqlstate
 	return $err =~ /FATAL|server closed|could not|connection to server/ ? '08000' : '';
 }
 
-# Everything in the catalogs that carries a privilege, raw: NULL is not {}, and
+# Everything in the catalogs that carries a privilege, a login or a setting of
+# roles and databases, raw: NULL is not {}, and
 # the order inside of an ACL counts.  Rows are in the order of their keys,
 # because their place in the heap may change.
 my @catalogs = (
 	[ 'pg_class', 'oid, oid::regclass::text, relowner, relacl' ],
 	[ 'pg_attribute', 'attrelid, attnum, attacl', 'attacl IS NOT NULL' ],
 	[ 'pg_namespace', 'oid, nspname, nspowner, nspacl', q{nspname !~ '^pg_(toast_)?temp_'} ],
-	[ 'pg_database', 'oid, datname, datdba, datacl' ],
+	[ 'pg_database', 'oid, datname, datdba, datallowconn, datconnlimit, datacl' ],
 	[ 'pg_largeobject_metadata', 'oid, lomowner, lomacl' ],
 	[ 'pg_default_acl', 'oid, defaclrole, defaclnamespace, defaclobjtype, defaclacl' ],
 	[ 'pg_proc', 'oid, proowner, proacl' ],
@@ -132,6 +133,8 @@ my @catalogs = (
 	[ 'pg_parameter_acl', 'oid, parname, paracl' ],
 	[ 'pg_auth_members', 'm.*' ],
 	[ 'pg_authid', 'oid, rolname, rolsuper, rolinherit, rolcanlogin, rolconnlimit' ],
+	[ 'pg_db_role_setting', 'm.*' ],
+	[ 'pg_shseclabel', q{objoid, classoid, provider, regexp_replace(label, '\d+@', '@', 'g')} ],
 	[ 'pg_init_privs', 'objoid, classoid, objsubid, privtype, initprivs' ],
 	[ 'pg_shdepend', 'dbid, classid, objid, objsubid, refclassid, refobjid, deptype',
 		'dbid = 0 OR dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())' ],
@@ -374,7 +377,8 @@ sub journal
 
 	@row{qw(unfinished orphans live force id state engaged end_reason)} = split /\|/, sql($node, q{
 SELECT (SELECT string_agg(id || ' ' || state, ', ') FROM freeze_journal WHERE state IN ('engaging', 'draining', 'thawing')),
-	(SELECT count(*) FROM freeze_journal_change c LEFT JOIN freeze_journal j ON j.id = c.freeze_id
+	(SELECT count(*) FROM (SELECT freeze_id, outcome FROM freeze_journal_change UNION ALL SELECT freeze_id, outcome FROM freeze_journal_value) c
+		LEFT JOIN freeze_journal j ON j.id = c.freeze_id
 		WHERE c.outcome IS NULL AND (j.id IS NULL OR j.state IN ('thawed', 'aborted'))),
 	(SELECT string_agg(id::text, ',') FROM freeze_journal WHERE state NOT IN ('thawed', 'aborted')),
 	(SELECT string_agg(CASE WHEN in_force THEN 'yes' ELSE coalesce(came_back, 'unknown') END, ',') FROM freeze_status),

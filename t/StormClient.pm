@@ -42,12 +42,30 @@ sub answer
 	}
 }
 
+# Begins to log in; the socket, undef if there is no connection.
+sub login
+{
+	my ($path, $user, $database, %options) = @_;
+	my $startup = pack('N', 196608) . join("\0", 'user', $user, 'database', $database, %options, '') . "\0";
+	my $socket = IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $path) or return undef;
+
+	syswrite($socket, pack('Na*', length($startup) + 4, $startup));
+	return $socket;
+}
+
+# What becomes of a statement.
+sub query
+{
+	my ($socket, $sql) = @_;
+	# "gone" where the server has gone before it read this
+	return defined syswrite($socket, pack('aNa*', 'Q', length($sql) + 5, "$sql\0")) ? answer($socket) : 'gone';
+}
+
 # kind: "short" logs in, writes and leaves; "stay" stays, and writes in and
 # without transactions until somebody ends it; "idle" does nothing.
 sub run
 {
 	my ($path, $user, $database, $kind, $table, $file, $stop) = @_;
-	my $startup = pack('N', 196608) . join("\0", 'user', $user, 'database', $database, 'application_name', "storm $kind", '') . "\0";
 	my $insert = "INSERT INTO $table (who) VALUES (1)";
 	my ($socket, $login);
 
@@ -57,8 +75,7 @@ sub run
 	my $say = sub {
 		my ($sql) = @_;
 		my $begin = time;
-		# "gone" where the server has gone before it read this
-		my $outcome = defined syswrite($socket, pack('aNa*', 'Q', length($sql) + 5, "$sql\0")) ? answer($socket) : 'gone';
+		my $outcome = query($socket, $sql);
 		printf $log "statement %.6f %.6f %s %.6f %s\n", $begin, time, $outcome, $login, $sql =~ /^(\w+)/;
 		return $outcome ne 'gone' && $outcome !~ /^57P/;
 	};
@@ -66,13 +83,12 @@ sub run
 	until (-e $stop)
 	{
 		$login = time;
-		$socket = IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $path);
+		$socket = login($path, $user, $database, application_name => "storm $kind");
 		if (!$socket)
 		{
 			usleep(1000);
 			next;
 		}
-		syswrite($socket, pack('Na*', length($startup) + 4, $startup));
 		my $outcome = answer($socket);
 		printf $log "login %.6f %.6f %s %.6f -\n", $login, time, $outcome, $login;
 		if ($outcome ne 'ok')

@@ -166,7 +166,8 @@ sub fill_slots
 {
 	wait_until($node, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_freeze worker'});
 	$writer = open_session($node, user => 'agent', db => 'filler');
-	$writer->query_safe('BEGIN; INSERT INTO other.t1 (id) VALUES (1);');
+	# read-only by default where the cluster is
+	$writer->query_safe('BEGIN READ WRITE; INSERT INTO other.t1 (id) VALUES (1);');
 	$filler = start_sql($node, q{SELECT freeze_role('agent', strategy => 'revoke', drain_timeout => '1 hour')}, db => 'filler', user => 'caller');
 	wait_until($node, q{SELECT EXISTS (SELECT FROM freeze_journal WHERE state = 'draining')}, db => 'filler');
 	return;

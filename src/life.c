@@ -125,6 +125,7 @@ static void
 undo(PfFreeze *freeze, const char *why)
 {
 	MemoryContext context = CurrentMemoryContext;
+	bool		engaged = freeze->state != PF_ENGAGING;
 
 	PG_TRY();
 	{
@@ -132,8 +133,9 @@ undo(PfFreeze *freeze, const char *why)
 		if (freeze->strategy->settle)
 			freeze->strategy->settle(freeze->id);
 		pf_run_step(freeze, step_release_aborted, unconstify(char *, why), PF_PATIENCE);
-		if (freeze->strategy->released)
-			freeze->strategy->released(freeze, freeze->by_pid, 0, NULL);
+		/* read anew, for the time since when it was in force */
+		if (engaged && freeze->strategy->released)
+			freeze->strategy->released(pf_read_freeze(freeze->id), freeze->by_pid, 0, NULL);
 		pf_unlock_freeze(freeze->id);
 		pf_scheduler_look();
 	}

@@ -261,6 +261,8 @@ sub disconnect
 	{
 		is($c->query('SELECT 1')->{C}, '57P01', "$mode, $what: a client that had a session of its own has lost it");
 	}
+	# comes before a login has failed
+	$c->send(insert("$what, waits")) if $kept;
 	foreach my $i (1 .. 5)
 	{
 		my %psql = (out => '', err => '');
@@ -268,7 +270,6 @@ sub disconnect
 			'<', File::Spec->devnull, '>', \$psql{out}, '2>', \$psql{err}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 		push @waiting, \%psql;
 	}
-	$c->send(insert("$what, waits")) if $kept;
 	poll('pgbouncer is refused', sub { substr(slurp_file($pooler->{log}), $log) =~ /is frozen, no login until it is thawed/ });
 	# it says so itself, until a login succeeds
 	my ($rc, undef, $err) = by_psql($pooler, insert('too late'), 'app', 'shop');
@@ -279,7 +280,7 @@ sub disconnect
 
 	if ($kept)
 	{
-		# its question may have come when pgbouncer had just been refused
+		# a pgbouncer that does not let it wait has to say so
 		my $error = $c->ready;
 		if ($error)
 		{
@@ -319,7 +320,7 @@ sub disconnect
 sub load
 {
 	my ($pooler, $what, $cycle) = @_;
-	my ($clients, $each, $cycles) = (8, 300, 0);
+	my ($clients, $each, $cycles) = (8, 600, 0);
 	my ($out, $err) = ('', '');
 	my $script = "$folder/load.sql";
 	my $sum = sub { sql($node, 'SELECT sum(n) FROM app.counters', db => 'shop') };
@@ -330,7 +331,7 @@ sub load
 		[ $node->installed_command('pgbench'), '-n', '-c', $clients, '-j', 2, '-t', $each, '-f', $script, through($pooler, 'app', 'shop') ],
 		'<', File::Spec->devnull, '>', \$out, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	poll('pgbench runs', sub { $sum->() > 0 });
-	while ($pgbench->pumpable && $sum->() < $clients * $each)
+	while ($cycles < 4 && $sum->() < $clients * $each)
 	{
 		$cycle->($sum);
 		$cycles++;
@@ -338,7 +339,7 @@ sub load
 	}
 	ok($pgbench->finish, "$pooler->{mode}, $what: no client of pgbench is lost") or diag($err);
 	is($sum->(), $clients * $each, "$pooler->{mode}, $what: each has done all of its work");
-	cmp_ok($cycles, '>', 1, "$pooler->{mode}, $what: frozen meanwhile") and note("$cycles cycles");
+	cmp_ok($cycles, '>', 0, "$pooler->{mode}, $what: frozen meanwhile") and note("$cycles cycles");
 	return;
 }
 

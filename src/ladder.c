@@ -49,6 +49,7 @@ typedef struct Ended
 	int			pid;
 	TimestampTz backend_start;
 	PfRung		rung;
+	TimestampTz at;
 } Ended;
 
 /* ---- rungs -------------------------------------------------------------- */
@@ -116,7 +117,7 @@ next_rung(PfRung rung, const PfOptions *options)
 
 /* ---- signals ------------------------------------------------------------ */
 
-static bool
+static Ended *
 has_ended(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 {
 	ListCell   *lc;
@@ -126,16 +127,25 @@ has_ended(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 		Ended	   *ended = lfirst(lc);
 
 		if (ended->pid == blocker->pid && ended->backend_start == blocker->backend_start && ended->rung == rung)
-			return true;
+			return ended;
 	}
-	return false;
+	return NULL;
+}
+
+/* Whether a session was ended while it was idle, and has time to go yet. */
+static bool
+is_going(PfLadder *ladder, const PfBlocker *blocker)
+{
+	Ended	   *ended = has_ended(ladder, blocker, PF_RUNG_IDLE);
+
+	return ended && !TimestampDifferenceExceeds(ended->at, GetCurrentTimestamp(), ladder->options->terminate_wait);
 }
 
 static void
 note_signalled(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 {
 	MemoryContext old = MemoryContextSwitchTo(ladder->context);
-	bool		again = has_ended(ladder, blocker, rung);
+	bool		again = has_ended(ladder, blocker, rung) != NULL;
 
 	if (terminates(rung) && !again)
 	{
@@ -144,6 +154,7 @@ note_signalled(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 		ended->pid = blocker->pid;
 		ended->backend_start = blocker->backend_start;
 		ended->rung = rung;
+		ended->at = GetCurrentTimestamp();
 		ladder->ended = lappend(ladder->ended, ended);
 	}
 	if (!again)
@@ -237,6 +248,21 @@ reached(PfLadder *ladder, List *blockers, PfRung rung)
 		if (pf_rung_reaches(rung, lfirst(lc), ladder->options) &&
 			!(rung == PF_RUNG_IDLE && has_ended(ladder, lfirst(lc), rung)))
 			result = lappend(result, lfirst(lc));
+	return result;
+}
+
+/* Those who are not about to go. */
+static List *
+staying(PfLadder *ladder, List *blockers)
+{
+	MemoryContext old = MemoryContextSwitchTo(ladder->round);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, blockers)
+		if (!is_going(ladder, lfirst(lc)))
+			result = lappend(result, lfirst(lc));
+	MemoryContextSwitchTo(old);
 	return result;
 }
 
@@ -344,11 +370,16 @@ pf_ladder_climb(PfLadder *ladder)
 						(errmsg("pg_freeze: %s waits for: %s", ladder->name, pf_drain_describe(blockers))));
 			said = blockers != NIL;
 		}
+		wait = pause;
 		if (elapsed >= limit)
 		{
+			bool		nobody;
+
 			if (ladder->over)
 				blockers = look(ladder);
-			for (;;)
+			nobody = blockers == NIL;
+			blockers = staying(ladder, blockers);
+			while (nobody || blockers != NIL)
 			{
 				PfRung		rung = next_rung(ladder->rung, options);
 
@@ -358,7 +389,7 @@ pf_ladder_climb(PfLadder *ladder)
 					goto done;
 				}
 				/* there may be nobody just now who keeps on coming */
-				if (climb(ladder, blockers, rung) || blockers == NIL || rung == ladder->rung)
+				if (climb(ladder, blockers, rung) || nobody || rung == ladder->rung)
 				{
 					int			time = time_of(rung, options);
 
@@ -367,14 +398,14 @@ pf_ladder_climb(PfLadder *ladder)
 					ladder->rung = rung;
 					ladder->waited += time;
 					limit = elapsed + time;
+					wait = pause = FIRST_PAUSE;
 					break;
 				}
 				ladder->rung = rung;
 			}
-			pause = FIRST_PAUSE;
 		}
-
-		wait = Min(pause, limit - elapsed);
+		else
+			wait = Min(pause, limit - elapsed);
 		if (!said)
 			wait = Min(wait, Max(options->log_after - elapsed, FIRST_PAUSE));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

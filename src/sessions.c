@@ -131,7 +131,7 @@ static const char all_sql[] =
 "			AND g.rung <> 'idle' AND (g.at > a.state_change OR g.rung <> 'cancel')) AS signalled\n"
 "	FROM pg_stat_activity a) s\n"
 "	LEFT JOIN pg_roles r ON r.oid = s.usesysid LEFT JOIN @.freeze_journal j ON j.id = $3\n"
-"WHERE (s.usesysid IS NOT NULL OR s.backend_type = 'autovacuum worker')\n"
+"WHERE (s.usesysid IS NOT NULL AND s.datid IS NOT NULL OR s.backend_type IN ('walsender', 'autovacuum worker'))\n"
 "	AND coalesce(s.backend_type, '') <> 'parallel worker' AND NOT starts_with(coalesce(s.backend_type, ''), 'pg_freeze')\n"
 "	AND CASE $2 WHEN 'role' THEN s.usesysid = $1 AND (NOT $6 OR s.datname = current_database())\n"
 "		WHEN 'database' THEN s.datid = $1 ELSE $2 = 'cluster' END\n"

@@ -160,6 +160,13 @@ pf_guc_source(const char *name)
 #define pf_proc_number(proc) GetNumberFromPGProc(proc)
 #endif
 
+/* 17: the local part of the virtual transaction id */
+#if PG_VERSION_NUM < 170000
+#define pf_proc_lxid(proc) ((proc)->lxid)
+#else
+#define pf_proc_lxid(proc) ((proc)->vxid.lxid)
+#endif
+
 /* 17: what kind of process this is, asked in one way; a time limit for transactions */
 #if PG_VERSION_NUM < 170000
 #include "postmaster/autovacuum.h"

@@ -21,6 +21,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -31,6 +33,7 @@
 #include "portability/instr_time.h"
 #include "sessions.h"
 #include "storage/latch.h"
+#include "storage/procarray.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -180,15 +183,30 @@ note_signalled(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
  * that many ms.  The signal comes in the list of results, when all conditions
  * have been looked at.
  */
-#define SIGNAL_SQL(function) \
+#define STILL_SQL \
 	"WITH still AS MATERIALIZED (\n" \
 	"	SELECT b.n, b.pid\n" \
 	"	FROM unnest($1, $2, $3) WITH ORDINALITY AS b (pid, backend_start, xact_start, n)\n" \
 	"		LEFT JOIN pg_stat_activity s ON s.pid = b.pid\n" \
 	"	WHERE CASE WHEN b.backend_start IS NULL THEN s.pid IS NULL OR s.state = 'starting'\n" \
 	"		ELSE s.backend_start = b.backend_start AND s.xact_start IS NOT DISTINCT FROM b.xact_start END\n" \
-	"		AND ($4 IS NULL OR s.state = 'idle' AND s.state_change <= clock_timestamp() - $4 * interval '1 ms'))\n" \
-	"SELECT n FROM (SELECT n, " function " (pid) AS sent FROM still OFFSET 0) AS signalled WHERE sent"
+	"		AND ($4 IS NULL OR s.state = 'idle' AND s.state_change <= clock_timestamp() - $4 * interval '1 ms'))\n"
+#define SIGNAL_SQL(function) \
+	STILL_SQL "SELECT n FROM (SELECT n, " function " (pid) AS sent FROM still OFFSET 0) AS signalled WHERE sent"
+
+/*
+ * Ends a session that is idle, unless it has begun a transaction since that was
+ * looked at.  What is left is the moment that a signal takes.
+ */
+static bool
+end_idle(int pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+
+	if (proc == NULL || LocalTransactionIdIsValid(*(volatile LocalTransactionId *) &pf_proc_lxid(proc)))
+		return false;
+	return kill(pid, SIGTERM) == 0;
+}
 
 static void
 signal_all(PfLadder *ladder, List *blockers, PfRung rung)
@@ -225,14 +243,16 @@ signal_all(PfLadder *ladder, List *blockers, PfRung rung)
 	values[3] = Int32GetDatum(ladder->options->idle_wait);
 	pgstat_clear_backend_activity_snapshot();
 	spi = pf_spi_begin();
-	journal_execute(terminates(rung) ? SIGNAL_SQL("pg_terminate_backend") : SIGNAL_SQL("pg_cancel_backend"),
+	journal_execute(rung == PF_RUNG_IDLE ? STILL_SQL "SELECT n FROM still" :
+					terminates(rung) ? SIGNAL_SQL("pg_terminate_backend") : SIGNAL_SQL("pg_cancel_backend"),
 					4, types, values, rung == PF_RUNG_IDLE ? NULL : "   n", false);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		null;
 		int64		which = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 
-		note_signalled(ladder, list_nth(blockers, which - 1), rung);
+		if (rung != PF_RUNG_IDLE || end_idle(((PfBlocker *) list_nth(blockers, which - 1))->pid))
+			note_signalled(ladder, list_nth(blockers, which - 1), rung);
 	}
 	pf_spi_end(spi);
 }

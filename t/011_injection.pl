@@ -29,6 +29,7 @@ plan skip_all => "this server's module injection_points is not installed"
 my %points = (
 	'pg-freeze-journaled' => { action => 'freeze', crash => 'aborted', cancel => 'aborted', error => 'aborted' },
 	'pg-freeze-engaged' => { action => 'freeze', crash => 'aborted', cancel => 'aborted', error => 'aborted' },
+	'pg-freeze-signal' => { action => 'signal', crash => 'aborted', cancel => 'aborted', error => 'aborted' },
 	'pg-freeze-drained' => { action => 'freeze', crash => 'aborted', cancel => 'aborted', error => 'aborted' },
 	'pg-freeze-decide' => { action => 'freeze', crash => 'aborted', cancel => 'aborted', error => 'aborted' },
 	'pg-freeze-decided' => { action => 'freeze', crash => 'aborted', cancel => 'frozen', error => 'aborted', late => 1 },
@@ -75,11 +76,9 @@ sub start
 	my $action = $points{$point}{action};
 	my $writer;
 
-	if ($action eq 'undo')
-	{
-		$writer = open_session($node, user => 'app');
-		$writer->query_safe('BEGIN; INSERT INTO app.writes (who) VALUES (0);');
-	}
+	# "signal" needs somebody who is idle, and is ended
+	$writer = open_session($node, user => 'app') if $action eq 'undo' || $action eq 'signal';
+	$writer->query_safe('BEGIN; INSERT INTO app.writes (who) VALUES (0);') if $action eq 'undo';
 	my $call = $action eq 'thaw' ? 'SELECT id FROM thaw(' . sql($node, $freeze) . ')' : $freeze;
 	return (start_sql($node, "$call;", user => 'caller'), $writer);
 }
@@ -138,6 +137,7 @@ foreach my $begin (grep { $_ =~ ($ENV{PF_STRATEGIES} || '.') } sort keys %stoppe
 	foreach my $point (grep { $_ =~ ($ENV{PF_POINTS} || ".") } sort keys %points)
 	{
 		my $expected = $points{$point};
+		next if $expected->{action} eq 'signal' && $begin !~ /^(disconnect|read_only)$/;
 		my ($call, $writer, $state, $out, $err, $what);
 
 		# an error
@@ -156,7 +156,7 @@ foreach my $begin (grep { $_ =~ ($ENV{PF_STRATEGIES} || '.') } sort keys %stoppe
 			like($err, qr/error triggered for injection point $point/, "$what: the caller hears it");
 			like($out, $expected->{error} eq 'frozen' ? qr/^\d+$/ : qr/^$/, "$what: and gets the id of what is frozen, else nothing");
 		}
-		$writer->quit if $writer;
+		$writer->{run}->kill_kill if $writer;
 		detach($point);
 		next_call($node);
 		look($what, $expected->{error});
@@ -185,7 +185,7 @@ foreach my $begin (grep { $_ =~ ($ENV{PF_STRATEGIES} || '.') } sort keys %stoppe
 		{
 			is($state, '57014', "$what: the caller is cancelled") || diag($err);
 		}
-		$writer->quit if $writer;
+		$writer->{run}->kill_kill if $writer;
 		look($what, $expected->{cancel});
 
 		# kill -9 of the worker.  The scheduler cleans up; a freeze that has changed
@@ -226,7 +226,7 @@ foreach my $begin (grep { $_ =~ ($ENV{PF_STRATEGIES} || '.') } sort keys %stoppe
 		next if $expected->{action} ne 'thaw';
 		$what = "$strategy, $point, scheduler killed";
 		attach($point, 'wait');
-		sql($node, "SELECT freeze_role('app', strategy => '$strategy', thaw_after => '1ms')");
+		sql($node, $freeze =~ s{\)$}{, thaw_after => '1ms')}r);
 		kill_backend(wait_there($point, 'scheduler'));
 		$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
 		look($what, $expected->{crash});

@@ -9,7 +9,9 @@ use lib $FindBin::RealBin;
 use PgFreezeTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SharedValues;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $file;
 my $said = qr/LOG:  pg_freeze: because of the file pg_freeze\.thaw all that was frozen from database "(\w+)" before [-0-9: .]+ \S+ is thawed/;
@@ -49,10 +51,24 @@ sub thawed_by_file
 	return;
 }
 
+# Polls until a role can log in; it makes no call.
+sub comes_in
+{
+	my ($node, $role, $db) = @_;
+	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (logs_in($node, $role, $db) eq 'no')
+	{
+		return 0 if time > $end;
+		usleep(50_000);
+	}
+	return 1;
+}
+
 foreach my $preload (0, 1)
 {
 	my $how = $preload ? 'preloaded' : 'not preloaded';
-	my $node = new_server("node$preload", conf => $preload ? "shared_preload_libraries = 'pg_freeze'\n" : '');
+	my $node = new_server("node$preload", conf => "restart_after_crash = on\n" . ($preload ? "shared_preload_libraries = 'pg_freeze'\n" : ''));
 	my ($log, %id);
 	$file = $node->data_dir . '/pg_freeze.thaw';
 
@@ -129,6 +145,83 @@ foreach my $preload (0, 1)
 		next if $preload;
 		$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 		$node->restart;
+	}
+
+	# --- databases that nobody can log in to ---------------------------------
+
+	unlink $file or die $!;
+	sql($node, 'CREATE DATABASE shop');
+	my $before = shared_rows($node);
+	my $closed = freeze($node, q{database('shop', mode => 'all', strategy => 'disconnect')}, db => 'second');
+	%id = (second => [ freeze($node, q{role('app', mode => 'all', strategy => 'disconnect')}, db => 'second'),
+		freeze($node, q{cluster(strategy => 'read_only')}, db => 'second') ]);
+	my $reads = sub { return sql($node, 'SHOW default_transaction_read_only', user => 'agent', db => 'template1'); };
+
+	$last = open_session($node, db => 'template1');
+	$last->query_safe('SET default_transaction_read_only = off');
+	is(logs_in($node, 'caller'), 'no', "$how: nobody can log in to a database that is frozen");
+	sql($node, "SELECT freeze_extend($closed, '1 s')", db => 'second');
+	$last->query_safe('ALTER DATABASE second ALLOW_CONNECTIONS false');
+	like((try_sql($node, 'SELECT 1', db => 'second'))[2], qr/not currently accepting connections/, "$how: nor to that of its journal");
+	ok(comes_in($node, 'caller', 'shop'), "$how: the scheduled thaw lets them in to the one");
+	is(logs_in($node, 'app'), 'no', "$how: one without a deadline is live");
+	is($reads->(), 'on', "$how: and so is the other");
+	if ($preload)
+	{
+		my $one = shift @{ $id{second} };
+		is((try_sql($node, "SELECT thaw($one, home => 'second')"))[0], '', "$how: from elsewhere it can be thawed");
+		is(logs_in($node, 'app'), 'yes', "$how: the role logs in again");
+	}
+	$log = log_size($node);
+	touch();
+	$node->reload;
+	$node->wait_for_log(qr/freeze $id{second}[-1] of the cluster is thawed: thawed because of the file/, $log);
+	is(logs_in($node, 'app'), 'yes', "$how: because of the file the role logs in");
+	is($reads->(), 'off', "$how: and the cluster writes");
+	$last->query_safe('ALTER DATABASE second ALLOW_CONNECTIONS true');
+	$last->quit;
+	thawed_by_file($node, "$how, closed", %id);
+	like(why($node, $closed, db => 'second'), qr/^thawed: thawed on schedule; 1 restored, 0 skipped/, "$how: the scheduled one was thawed on schedule");
+	same_privileges(shared_rows($node), $before, "$how: roles, databases and settings are as they were");
+
+	# --- the sleeping worker is killed, which restarts the server -------------
+
+	if (!$preload && -r '/proc/self/cmdline')
+	{
+		freeze($node, q{role('app', mode => 'all', strategy => 'disconnect', thaw_after => '2 s')}, db => 'second');
+		kill_backend($_) foreach (backends($node, qr/pg_freeze scheduler/));
+		ok(server_back($node), 'a scheduler is killed, and the server restarts');
+		ok(comes_in($node, 'app', 'shop'), 'it comes back and thaws');
+		same_privileges(shared_rows($node), $before, 'everything is as it was');
+	}
+
+	# --- no worker -------------------------------------------------------------
+
+	if (!$preload)
+	{
+		my $id = freeze($node, q{cluster(strategy => 'read_only')}, db => 'second');
+
+		$node->append_conf('postgresql.conf', 'max_worker_processes = 1');
+		$node->restart;
+		my ($state, undef, $err) = try_sql($node, "SELECT thaw($id)", db => 'second');
+		is($state, '25001', 'without a worker a read-only transaction cannot thaw');
+		like($err, qr/HINT:.*READ WRITE transaction/, 'the hint says what can');
+		($state, undef, $err) = try_sql($node, "BEGIN READ WRITE; SELECT thaw($id); COMMIT", db => 'second');
+		is($state, '', 'and it does') || diag($err);
+		same_privileges(shared_rows($node), $before, 'everything is as it was');
+	}
+
+	# --- a start that thaws all --------------------------------------------------
+
+	if ($preload)
+	{
+		freeze($node, $_, db => 'second') foreach (q{database('shop', mode => 'all', strategy => 'disconnect')},
+			q{cluster(mode => 'all', strategy => 'disconnect')}, q{cluster(strategy => 'read_only')});
+		$node->append_conf('postgresql.conf', q{pg_freeze.on_restart = 'thaw'});
+		$node->restart;
+		ok(comes_in($node, 'app', 'shop'), 'on_restart = thaw: the role logs in again');
+		wait_until($node, q{SELECT bool_and(state = 'thawed') FROM freeze_journal}, db => 'second');
+		same_privileges(shared_rows($node), $before, 'everything is as it was');
 	}
 
 	unlike(slurp_file($node->logfile), qr/PANIC|TRAP|XX000/, "$how: nothing strange is in the log");

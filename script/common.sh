@@ -44,15 +44,20 @@ in_a_copy()
 # the copy.
 clean_up()
 {
-	local rc=$? job
+	local rc=$? job jobs
 	trap '' INT TERM HUP
-	for job in $(jobs -p); do
-		kill "$job" 2>/dev/null || :
+	jobs=$(jobs -p)
+	for job in $jobs; do
+		kill -- "-$job" 2>/dev/null || kill "$job" 2>/dev/null || :
 	done
 	wait
+	# a TAP test stops its servers itself
+	for job in $jobs; do
+		timeout 30 bash -c "while kill -0 -- -$job 2>/dev/null; do sleep 0.1; done" || :
+	done
 	find "$work" -name postmaster.pid 2>/dev/null | while read -r pid; do
 		"$bindir/pg_ctl" -D "${pid%/*}" -m immediate -s stop || :
-	done
+	done || :
 	cd /
 	if [ $rc != 0 ] && [ -s "$work/server.log" ]; then
 		echo "--- the end of the server's log" >&2

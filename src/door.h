@@ -32,7 +32,7 @@ extern char *pf_gate_hint(const PfGate *gate);
 
 /* The same about a freeze that is not by strategy gate. */
 extern char *pf_frozen_detail(int64 id, Oid home, const char *by, TimestampTz since, TimestampTz until, const char *reason);
-extern char *pf_frozen_hint(int64 id);
+extern char *pf_frozen_hint(int64 id, Oid home);
 
 /* guard.c: 55006 for DROP DATABASE of a database with the journal of a live gate. */
 extern void pf_guard_drop_database(const DropdbStmt *statement);

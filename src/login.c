@@ -330,7 +330,7 @@ check_disconnected(Port *port)
 				 errmsg("%s is frozen, no login until it is thawed", pf_target_text(&reason->target)),
 				 errdetail("%s", pf_frozen_detail(reason->id, reason->home, reason->owner_name, reason->frozen_at,
 												  reason->thaw_at, reason->reason)),
-				 errhint("%s", pf_frozen_hint(reason->id))));
+				 errhint("%s", pf_frozen_hint(reason->id, reason->home))));
 	list_free(freezes);
 }
 

@@ -27,6 +27,7 @@
 #include "storage/procarray.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pidfile.h"
@@ -73,9 +74,12 @@ pf_frozen_detail(int64 id, Oid home, const char *by, TimestampTz since, Timestam
 
 /* See door.h. */
 char *
-pf_frozen_hint(int64 id)
+pf_frozen_hint(int64 id, Oid home)
 {
-	return psprintf("Try again after the thaw. Whoever may thaw it runs SELECT * FROM thaw(" INT64_FORMAT ");", id);
+	char	   *database = home != MyDatabaseId && IsTransactionState() ? get_database_name(home) : NULL;
+
+	return psprintf("Try again after the thaw. Whoever may thaw it runs SELECT * FROM thaw(" INT64_FORMAT "%s);", id,
+					database ? psprintf(", home => %s", quote_literal_cstr(database)) : "");
 }
 
 /* See door.h. */
@@ -100,7 +104,7 @@ pf_gate_hint(const PfGate *gate)
 		return "A superuser runs SELECT * FROM thaw_cluster(force => true), or creates the file pg_freeze.open in the data directory and reloads.";
 	if (gate->record.cause == PF_CAUSE_PROMOTION)
 		return "Try again in a moment.";
-	return pf_frozen_hint(gate->record.freeze_id);
+	return pf_frozen_hint(gate->record.freeze_id, gate->record.home);
 }
 
 static void

@@ -131,7 +131,7 @@ foreach my $case (
 like((freeze("freeze_schema('public')"))[1], qr/NOTICE: .*lock \(auto/, 'auto still picks lock for a schema');
 is(sql($node, 'SELECT count(*) FROM thaw_all()'), '1', 'thawed');
 is((try_sql($node, "SELECT freeze_schema('public', strategy => 'gate')"))[0], '22023', 'gate is not for schemas');
-is(sql($node, "SELECT item, kind, object, detail FROM freeze_check('cluster') ORDER BY item DESC"),
+is(sql($node, "SELECT item, kind, object, detail FROM freeze_check('cluster') WHERE item <> 'session' ORDER BY item DESC"),
 	"strategy|gate||auto: preloaded, stops nobody but the target\nchange|gate|the cluster|closed in shared memory", 'a dry run');
 is(sql($node, 'SELECT count(*) FROM freeze_status'), '0', 'freezes nothing');
 

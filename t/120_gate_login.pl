@@ -65,7 +65,7 @@ my ($out, $err) = connect_by($node, $app);
 is($out, '', 'mode all: app does not get in');
 like($err, qr/FATAL:  role app is frozen, no login until it is thawed\nDETAIL:  Freeze $id of database postgres, made by \S+, in force since \S+ \S+, until \S+ \S+\. Reason: cut-over\./,
 	'it is told why, by whom and until when');
-like($err, qr/HINT:  .*thaw\($id\)/, 'and what ends it');
+like($err, qr/HINT:  .*thaw\($id, home => 'postgres'\)/, 'and what ends it');
 my ($type, $body) = first_answer('agent', database => 'postgres');
 is($type, 'E', 'the error comes instead of AuthenticationOk');
 like($body, qr/\0C57P03\0/, 'it has SQLSTATE 57P03');

@@ -81,7 +81,7 @@ my ($out, $err) = connect_by($node, $app);
 is($out, '', 'the role does not get in');
 like($err, qr/FATAL:  role shop is frozen, no login until it is thawed\nDETAIL:  Freeze $id of database postgres, made by \S+, in force since \S+ \S+, until \S+ \S+\. Reason: cut-over\./,
 	'it is told why, by whom and until when');
-like($err, qr/HINT:  .*thaw\($id\)/, 'and what ends it');
+like($err, qr/HINT:  .*thaw\($id, home => 'postgres'\)/, 'and what ends it');
 ok($node->log_contains(qr/57P03 .*FATAL:  role shop is frozen/, $before), 'with SQLSTATE 57P03');
 ($out, $err) = connect_by($node, "$here user=shop password=wrong");
 like($err, qr/password authentication failed/, 'who fails to authenticate gets that error');

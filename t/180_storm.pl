@@ -207,7 +207,8 @@ sub round
 	# Each event lies in a hold, in the time between a thaw and the next freeze, or neither.
 	my (%in, %out, %bad, %strange, $beside);
 	my ($i, $logins, $refused) = (0, 0, 0);
-	my %let_go = map { $_ => 1 } 'ok', 'gone', $read_only ? ('25006', '25P02') : ($opt{refusal}), '57P01';
+	# who has passed the door of the library when it was closed hears the server's own words
+	my %let_go = map { $_ => 1 } 'ok', 'gone', '57P01', $read_only ? ('25006', '25P02') : $opt{refusal} eq '57P03' ? ('57P03', '28000', '55000') : $opt{refusal};
 	foreach my $event (@events)
 	{
 		my $as = sprintf '%s of %s in %s (%s): %s, %.6f to %.6f, login %.6f', @$event{qw(what user database kind outcome begin end login)};
@@ -222,7 +223,10 @@ sub round
 		$i++ while $i < $#holds && $holds[$i]{back} < $event->{begin};
 		my $hold = $holds[$i];
 		my $last = $event->{begin} > $hold->{back} ? $hold : $i ? $holds[ $i - 1 ] : undef;
-		my $free = $event->{login} > ($last ? $last->{back} : 0) && ($event->{begin} > $hold->{back} || $event->{end} < $hold->{called});
+		my $between = $event->{begin} > ($last ? $last->{back} : 0) && ($event->{begin} > $hold->{back} || $event->{end} < $hold->{called});
+		$bad{'a session that began in a hold is read-only after it'} //= "$as, freeze $last->{id}, thawed at $last->{back}"
+		  if $between && $last && $event->{login} > $last->{frozen} && $event->{login} < $last->{thawed_at} && $event->{outcome} eq '25006';
+		my $free = $between && $event->{login} > ($last ? $last->{back} : 0);
 		if ($free)
 		{
 			$out{ $event->{what} }++;

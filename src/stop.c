@@ -32,6 +32,7 @@
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
+#include "values.h"
 
 PG_FUNCTION_INFO_V1(stop_role);
 
@@ -180,17 +181,25 @@ thaw_gate(int64 *id)
 
 /* ---- the disconnect --------------------------------------------------- */
 
-/* Whether the role itself may log in or is there; others may act as it all the same. */
+/*
+ * Whether there is anything to disconnect: the role may log in, or is there, or
+ * another freeze keeps it out.  Else others may act as it all the same.
+ */
 static bool
 can_be_disconnected(const PfTarget *target)
 {
-	PfSpi		spi = pf_spi_begin();
+	PfSpi		spi;
 	Oid			type = OIDOID;
-	Datum		value = ObjectIdGetDatum(target->oid);
+	Datum		role = ObjectIdGetDatum(target->oid);
 	bool		result;
+	ListCell   *cell;
 
+	foreach(cell, pf_values_held(PF_VALUE_LOGIN))
+		if (((PfValue *) lfirst(cell))->role == target->oid)
+			return true;
+	spi = pf_spi_begin();
 	journal_execute("SELECT FROM pg_authid WHERE oid = $1 AND (rolcanlogin OR EXISTS (SELECT FROM pg_stat_activity WHERE usesysid = $1))",
-					1, &type, &value, NULL, true);
+					1, &type, &role, NULL, true);
 	result = SPI_processed > 0;
 	pf_spi_end(spi);
 	return result;

@@ -46,22 +46,34 @@ SELECT tools.try($$SELECT * FROM thaw_database('missing')$$);
 -- another database is frozen there
 SELECT tools.try($$SELECT freeze_database('postgres')$$);
 
--- what is not built, and what no strategy can
+-- what "auto" does not choose, and what no strategy can
 SELECT tools.try($$SELECT freeze_cluster()$$);
 SELECT tools.try($$SELECT freeze_cluster(strategy => 'auto')$$);
+SELECT tools.try($$SELECT freeze_cluster(mode => 'all')$$);
 SELECT tools.try($$SELECT freeze_cluster(strategy => 'gate')$$);
+SELECT tools.try($$SELECT freeze_cluster(strategy => 'lock')$$);
+SELECT tools.try($$SELECT freeze_database('postgres', strategy => 'auto')$$);
 SELECT tools.try($$SELECT freeze_role('regress_app', strategy => 'gate')$$);
-SELECT tools.try($$SELECT freeze_role('regress_app', strategy => 'read_only')$$);
 SELECT tools.try($$SELECT freeze_role('regress_app', mode => 'all', strategy => 'read_only')$$);
 SELECT tools.try($$SELECT freeze_role('regress_app', strategy => 'disconnect')$$);
-SELECT tools.try($$SELECT freeze_role('regress_app', mode => 'all', strategy => 'disconnect')$$);
 SELECT tools.try($$SELECT freeze_schema('app', strategy => 'gate')$$);
-SELECT tools.try($$SELECT stop_role('regress_app', 'now')$$);
-SELECT tools.try($$SELECT freeze_alter(1, action => 'reject')$$);
+SELECT tools.try($$SELECT freeze_schema('app', strategy => 'read_only')$$);
+SELECT tools.try($$SELECT freeze_schema('app', mode => 'all', strategy => 'disconnect')$$);
+SELECT tools.try($$SELECT freeze_role('regress_app', strategy => 'read_only', action => 'wait')$$);
+SELECT tools.try($$SELECT freeze_role('regress_app', mode => 'all', strategy => 'disconnect', in_flight => 'hold')$$);
+
+-- stop_role
+SELECT tools.try($$SELECT stop_role(NULL, 'now')$$);
+SELECT tools.try($$SELECT stop_role('regress_missing', 'now')$$);
+SELECT tools.try($$SELECT stop_role('regress_dba', 'now')$$);
+SELECT tools.try($$SELECT stop_role('regress_app', repeat('x', 100000))$$);
+SELECT tools.try($$SELECT freeze_alter(4711, action => 'reject')$$);
 
 -- nothing to freeze
 SELECT tools.try($$SELECT freeze_role('regress_nothing')$$);
 SELECT tools.try($$SELECT freeze_schema('empty')$$);
+SELECT tools.try($$SELECT freeze_role('regress_app', mode => 'all', strategy => 'disconnect')$$);
+SELECT tools.try($$SELECT stop_role('regress_app', 'now')$$);
 SELECT item, kind, object, detail FROM freeze_check('role', 'regress_nothing') WHERE item = 'refused';
 
 -- leaks, where none is accepted
@@ -146,7 +158,7 @@ COMMIT;
 
 -- Settings: bad values, before and after the library is loaded.
 SELECT tools.try($$SET pg_freeze.strategy = 'magic'$$) LIMIT 1;
-SELECT tools.try($$SET pg_freeze.strategy = 'read_only'$$) LIMIT 1;
+SELECT tools.try($$SET pg_freeze.strategy = 'readonly'$$) LIMIT 1;
 SELECT substr(tools.try($$SET pg_freeze.drain_timeout = -1$$), 1, 5);
 SELECT tools.try($$SET pg_freeze.drain_timeout = '1 parsec'$$) LIMIT 1;
 SELECT tools.try($$SET pg_freeze.on_drain_timeout = 'panic'$$) LIMIT 1;
@@ -156,7 +168,7 @@ SELECT tools.try($$SET pg_freeze.max_hold = 10$$) LIMIT 1;
 SELECT tools.try($$SET pg_freeze.on_restart = 'thaw'$$) LIMIT 1;
 \c -
 SET client_min_messages = error;
-SET pg_freeze.strategy = 'read_only';
+SET pg_freeze.strategy = 'readonly';
 SET pg_freeze.thaw_after = 'soon';
 SELECT tools.try($$SELECT freeze_role('regress_app')$$);
 SELECT tools.try($$SELECT * FROM freeze_check('role', 'regress_app')$$);

@@ -68,9 +68,14 @@ step_engage(PfFreeze *freeze, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("there is nothing to freeze"),
+				 freeze->strategy->recycles ?
+				 errdetail("%s is already as strategy %s would have it, and there are no sessions to end.",
+						   pf_target_text(&freeze->target), freeze->strategy->name) :
 				 errdetail("%s holds nothing in this database that strategy %s takes in mode %s.",
 						   pf_target_text(&freeze->target), freeze->strategy->name,
 						   pf_mode_name(freeze->target.mode)),
+				 freeze->strategy->recycles ?
+				 errhint("freeze_check() lists what a freeze would change.") :
 				 errhint("Are you connected to the right database? freeze_check() lists what a freeze would change.")));
 	CommandCounterIncrement();
 	journal_roles_write(freeze->id);

@@ -133,7 +133,7 @@ objection_to_recycling(const PfStrategy *strategy, const PfTarget *target)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s ends sessions", strategy->name);
+	appendStringInfo(&text, "%s ends sessions%s", strategy->name, target->mode == PF_ALL ? " and keeps logins out" : "");
 	if (also_stops != NIL)
 		appendStringInfo(&text, "; also stops: %s", pf_one_line(pf_notes_text(also_stops)));
 	if (leaks != NIL)

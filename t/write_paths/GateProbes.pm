@@ -7,7 +7,7 @@ use warnings FATAL => 'all';
 
 use Time::HiRes qw(time);
 
-our ($node, $o, $host, $port, $version, %probe, $superuser, %not_here);
+our ($node, $o, $host, $port, $version, %probe, $superuser, %not_here, $listener);
 my $insert = 'INSERT INTO w.t2 VALUES (1)';
 my $temp = 'CREATE TEMP TABLE tt (a int PRIMARY KEY, b text)';
 my $long = "SELECT string_agg(md5(g::text), '') FROM generate_series(1, 1000) g";
@@ -46,10 +46,10 @@ sub listened
 {
 	my (%how) = @_;
 	my $before = $how{before};
-	return (%how,
+	return (%how, listens => 1,
 		before => sub {
 			my ($c) = @_;
-			$c->{ear} = session('other');
+			$c->{ear} = session($listener);
 			$c->{ear}->value('LISTEN path');
 			my $error = $before && steps($c, $before);
 			die $error->{M} if $error;
@@ -334,7 +334,7 @@ sub gate_differs
 	return;
 }
 
-sub probes_gate
+sub probes_of_gate
 {
 	gate_statements();
 	gate_transactions();
@@ -343,6 +343,12 @@ sub probes_gate
 	gate_identity();
 	gate_others();
 	gate_temporary();
+	return;
+}
+
+sub probes_gate
+{
+	probes_of_gate();
 	gate_differs();
 	return;
 }

@@ -15,6 +15,8 @@
 #	alone	changes what others need: shares no freeze
 #	waits_already	what is to write waits since the freeze
 #	writes_nothing	and yet what is expected is not "passes"
+#	listens	"before" is somebody else's
+#	code	of the error of what is stopped, where it is another one
 package WritePaths;
 
 use strict;
@@ -23,7 +25,7 @@ use warnings FATAL => 'all';
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(usleep);
 
-our ($node, $o, $port, $host, $version, %probe, $dir, $superuser);
+our ($node, $o, $port, $host, $version, %probe, $dir, $superuser, $listener);
 my $insert = 'INSERT INTO w.t2 VALUES (1)';
 my @elsewhere = ('CREATE SCHEMA x', 'GRANT USAGE ON SCHEMA x TO PUBLIC', 'CREATE TABLE x.t (a int)');
 
@@ -79,7 +81,7 @@ sub held_up
 			my ($c) = @_;
 			$o->value('SELECT pg_advisory_lock(1)');
 			$c->{s}->send($sql);
-			poll(sub { $o->value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") });
+			poll(sub { $o->value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = $c->{s}{pid}") });
 		},
 		go => sub { $o->value('SELECT pg_advisory_unlock(1)') },
 		run => sub { $_[0]{s}->ready });
@@ -163,8 +165,8 @@ sub probes_statements
 	probe(reindex => 'REINDEX TABLE w.t');
 	foreach ([ notify => 'NOTIFY path' ], [ pg_notify => "SELECT pg_notify('path', '')" ])
 	{
-		probe($_->[0] => run => $_->[1],
-			before => sub { $_[0]{ear} = session('other'); $_[0]{ear}->value('LISTEN path') },
+		probe($_->[0] => run => $_->[1], listens => 1,
+			before => sub { $_[0]{ear} = session($listener); $_[0]{ear}->value('LISTEN path') },
 			look => sub { $_[0]{ear}->value('SELECT 1'); return scalar @{ $_[0]{ear}{notified} || [] } });
 	}
 	probe(lock_table => run => sub { my ($s) = $_[0]{s}; $s->query('BEGIN'); return $s->query('LOCK TABLE w.t IN SHARE MODE') },

@@ -19,7 +19,7 @@ sub connect
 
 	syswrite $socket, pack('N', 4 + length $body) . $body;
 	my $error = $self->ready;
-	die "cannot log in as $startup{user}: $error->{M}" if $error;
+	die "cannot log in as $startup{user}: $error->{C} $error->{M}" if $error;
 	return $self;
 }
 

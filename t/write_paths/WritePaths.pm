@@ -30,16 +30,20 @@ our $dir = dirname(__FILE__);
 our $superuser = getpwuid $<;
 our ($node, $o, $port, $host, $version, %probe);
 my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
-our ($strategy, %not_here);
+our ($strategy, %not_here, $override);
+our $listener = 'other';
 my %minor;
 
 require Probes;
 
-# code: of the error of what is stopped; waits: by locks, for the thaw
-my %strategies = (
+# code: of the error of what is stopped; waits: by locks, for the thaw; recycles:
+# ends sessions, see Recycles.pm
+our %strategies = (
 	revoke => { doc => 'leaks.md', code => '42501' },
 	lock => { doc => 'leaks-lock.md', waits => 1 },
-	gate => { doc => 'leaks-gate.md', code => '25006' });
+	gate => { doc => 'leaks-gate.md', code => '25006' },
+	read_only => { doc => 'leaks-read-only.md', code => '25006', recycles => 1 },
+	disconnect => { doc => 'leaks-disconnect.md', recycles => 1 });
 
 # also: statements that make a kind what it is; shown_by: the kind that shows of
 # the same ways that they write
@@ -165,7 +169,7 @@ sub start_server
 	$node->safe_psql('elsewhere', "SELECT pg_create_logical_replication_slot('sub', 'pgoutput')");
 	build_probe();
 	$o = observer();
-	server_for_gate() if $strategy eq 'gate';
+	server_for_gate() if defined &server_for_gate;
 	foreach ([ locks => "CREATE FUNCTION obs.f() RETURNS int LANGUAGE sql AS 'SELECT 1'" ], [ renames => 'ALTER SCHEMA obs RENAME TO x' ])
 	{
 		my ($which, $sql) = @$_;
@@ -201,6 +205,7 @@ sub observer { return session($strategy eq 'gate' ? 'observer' : 'postgres') }
 sub session
 {
 	my ($user, %more) = @_;
+	$more{options} ||= $override if $override && $user eq 'app';
 	return Wire->connect($node, user => $user eq 'postgres' ? $superuser : $user,
 		database => 'postgres', application_name => 'path', %more);
 }
@@ -542,6 +547,7 @@ sub judge
 	diag "error: $error->{C} $error->{M}" if $error && !$good;
 	return 0 unless $good;
 
+	$code = $p->{code} if $p->{code};
 	if ($word eq 'stopped' && $code && !$p->{silent} && $error) { is($error->{C}, $code, "$name: says $code") || diag $error->{M} }
 	if ($word eq 'stops')
 	{
@@ -718,6 +724,11 @@ sub fails
 sub write_paths
 {
 	($strategy, my @these) = @_;
+	if ($strategies{$strategy}{recycles})
+	{
+		require Recycles;
+		return write_paths_recycled();
+	}
 	require GateProbes if $strategy eq 'gate';
 	kinds_of_gate();
 	start_server();

@@ -61,7 +61,7 @@ BEGIN
 	DROP FUNCTION IF EXISTS public.strong();
 	DROP ROLE IF EXISTS x_role;
 	ALTER ROLE app NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION;
-	ALTER ROLE app RESET ALL;
+	ALTER ROLE app RESET work_mem;
 	REVOKE writers, mixed, pg_write_all_data, pg_execute_server_program FROM app CASCADE;
 	REVOKE app FROM boss CASCADE;
 	DROP OWNED BY app;

@@ -277,6 +277,28 @@ column(int row, int column, bool *isnull)
 }
 
 /* See drain.h. */
+bool
+pf_is_between_transactions(int pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+
+	return proc && !LocalTransactionIdIsValid(*(volatile LocalTransactionId *) &pf_proc_lxid(proc));
+}
+
+/* What a session's state is that doesn't report it. */
+static void
+guess_state(PfBlocker *blocker)
+{
+	PGPROC	   *proc = BackendPidGetProc(blocker->pid);
+
+	blocker->unreported = true;
+	if (pf_is_between_transactions(blocker->pid))
+		blocker->state = "idle";
+	else
+		blocker->state = proc && proc->wait_event_info == WAIT_EVENT_CLIENT_READ ? "idle in transaction" : "active";
+}
+
+/* See drain.h. */
 List *
 pf_drain_query(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
@@ -318,6 +340,8 @@ pf_drain_query(const char *sql, int nargs, Oid *types, Datum *values, const char
 			blocker->superuser = DatumGetBool(column(i, 14, &isnull)) && !isnull;
 		}
 
+		if (blocker->state && strcmp(blocker->state, "disabled") == 0)
+			guess_state(blocker);
 		spi_context = MemoryContextSwitchTo(context);
 		result = lappend(result, blocker);
 		MemoryContextSwitchTo(spi_context);

@@ -20,6 +20,7 @@ typedef struct PfBlocker
 	char	   *application;
 	char	   *address;
 	char	   *state;
+	bool		unreported;		/* track_activities is off there: the state is as far as others can see */
 	TimestampTz since;			/* transaction start or prepared at */
 	char	   *query;
 	char	   *what;			/* why it counts, for people */
@@ -131,6 +132,9 @@ extern bool pf_rung_reaches(PfRung rung, const PfBlocker *blocker, const PfOptio
 
 /* Climbs until nobody is in the way (true), or it is cancelled or has given up. */
 extern bool pf_ladder_climb(PfLadder *ladder);
+
+/* Whether a process is in no transaction. */
+extern bool pf_is_between_transactions(int pid);
 
 /* A line about the blockers for DETAIL, at most five of them in full. */
 extern char *pf_drain_describe(List *blockers);

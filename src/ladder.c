@@ -33,7 +33,6 @@
 #include "portability/instr_time.h"
 #include "sessions.h"
 #include "storage/latch.h"
-#include "storage/procarray.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -190,7 +189,7 @@ note_signalled(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 	"		LEFT JOIN pg_stat_activity s ON s.pid = b.pid\n" \
 	"	WHERE CASE WHEN b.backend_start IS NULL THEN s.pid IS NULL OR s.state = 'starting'\n" \
 	"		ELSE s.backend_start = b.backend_start AND s.xact_start IS NOT DISTINCT FROM b.xact_start END\n" \
-	"		AND ($4 IS NULL OR s.state = 'idle' AND s.state_change <= clock_timestamp() - $4 * interval '1 ms'))\n"
+	"		AND ($4 IS NULL OR s.state = 'disabled' OR s.state = 'idle' AND s.state_change <= clock_timestamp() - $4 * interval '1 ms'))\n"
 #define SIGNAL_SQL(function) \
 	STILL_SQL "SELECT n FROM (SELECT n, " function " (pid) AS sent FROM still OFFSET 0) AS signalled WHERE sent"
 
@@ -201,11 +200,7 @@ note_signalled(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 static bool
 end_idle(int pid)
 {
-	PGPROC	   *proc = BackendPidGetProc(pid);
-
-	if (proc == NULL || LocalTransactionIdIsValid(*(volatile LocalTransactionId *) &pf_proc_lxid(proc)))
-		return false;
-	return kill(pid, SIGTERM) == 0;
+	return pf_is_between_transactions(pid) && kill(pid, SIGTERM) == 0;
 }
 
 static void

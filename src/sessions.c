@@ -41,6 +41,7 @@
 #include "storage/procarray.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/varlena.h"
 #include "utils/wait_event.h"
 
 /*
@@ -240,12 +241,29 @@ forget(ArrayType *there, int pid)
 			pids[i] = 0;
 }
 
+/* Superusers and those who are exempt, as the query above has them. */
+static bool
+is_left_alone(Oid role, bool superusers)
+{
+	List	   *names = NIL;
+	char	   *name = GetUserNameFromId(role, true);
+	ListCell   *lc;
+
+	if (superuser_arg(role) && !superusers)
+		return true;
+	(void) SplitIdentifierString(pstrdup(pf_guc_exempt_roles ? pf_guc_exempt_roles : ""), ',', &names);
+	foreach(lc, names)
+		if (name && strcmp(name, lfirst(lc)) == 0)
+			return true;
+	return false;
+}
+
 /*
  * Whether a process that shows nothing of itself yet, or nothing any more, may
  * be of the target; if so, fills in what is known.
  */
 static bool
-starting_blocks(const PfTarget *target, PfBlocker *blocker, ArrayType *there)
+starting_blocks(const PfTarget *target, bool superusers, PfBlocker *blocker, ArrayType *there)
 {
 	PGPROC	   *proc = BackendPidGetProc(blocker->pid);
 	Oid			role;
@@ -258,6 +276,8 @@ starting_blocks(const PfTarget *target, PfBlocker *blocker, ArrayType *there)
 	}
 	role = *(volatile Oid *) &proc->roleId;
 	database = *(volatile Oid *) &proc->databaseId;
+	if (target->kind != PF_ROLE && OidIsValid(role) && is_left_alone(role, superusers))
+		return false;
 	if (target->kind == PF_ROLE && OidIsValid(role) && role != target->oid)
 		return false;
 	if (target->kind == PF_DATABASE && OidIsValid(database) && database != target->oid)
@@ -267,8 +287,7 @@ starting_blocks(const PfTarget *target, PfBlocker *blocker, ArrayType *there)
 	if (OidIsValid(role))
 		blocker->role = GetUserNameFromId(role, true);
 	/* nobody else's session is ended */
-	blocker->signalable = (target->kind == PF_ROLE && OidIsValid(role)) ||
-		(target->kind == PF_DATABASE && OidIsValid(database));
+	blocker->signalable = OidIsValid(role) && (target->kind != PF_DATABASE || OidIsValid(database));
 	return true;
 }
 
@@ -301,7 +320,7 @@ pf_sessions_left(const PfStrategy *strategy, const PfTarget *target, int64 freez
 	{
 		PfBlocker  *blocker = lfirst(lc);
 
-		if (blocker->state && strcmp(blocker->state, "starting") == 0 && !starting_blocks(target, blocker, there))
+		if (blocker->state && strcmp(blocker->state, "starting") == 0 && !starting_blocks(target, superusers, blocker, there))
 			continue;
 		result = lappend(result, blocker);
 	}

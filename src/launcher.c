@@ -50,6 +50,7 @@
 #include "pg_freeze.h"
 #include "scheduler.h"
 #include "statefile.h"
+#include "values.h"
 #include "worker.h"
 
 /* ms for the recovery of a database, before that of the next one begins */
@@ -60,18 +61,31 @@
 
 PGDLLEXPORT void pf_launcher_main(Datum main_arg);
 
+static bool
+is_disconnected(List *held, Oid database)
+{
+	ListCell   *cell;
+
+	foreach(cell, held)
+		if (((PfValue *) lfirst(cell))->database == database)
+			return true;
+	return false;
+}
+
 /* The databases that can be connected to (Oids), as a list in the caller's context. */
 List *
 pf_scheduler_list_databases(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *databases = NIL;
+	List	   *held;
 	Relation	relation;
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
+	held = pf_values_held(PF_VALUE_CONNECTIONS);
 	relation = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(relation, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
@@ -79,8 +93,8 @@ pf_scheduler_list_databases(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 		MemoryContext old;
 
-		/* template0 and its like */
-		if ((database->datistemplate && !database->datallowconn) ||
+		/* template0 and its like, but not one that a freeze has disconnected */
+		if ((database->datistemplate && !database->datallowconn && !is_disconnected(held, database->oid)) ||
 			database->datconnlimit == INVALID_DATABASE)
 			continue;
 		old = MemoryContextSwitchTo(context);

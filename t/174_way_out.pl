@@ -215,12 +215,17 @@ foreach my $preload (0, 1)
 
 	if ($preload)
 	{
+		sql($node, 'CREATE DATABASE model IS_TEMPLATE true');
+		make_application($node, db => 'model', tables => 1, roles_exist => 1);
+		$before = shared_rows($node);
+		freeze($node, q{role('app', strategy => 'revoke')}, db => 'model');
 		freeze($node, $_, db => 'second') foreach (q{database('shop', mode => 'all', strategy => 'disconnect')},
-			q{cluster(mode => 'all', strategy => 'disconnect')}, q{cluster(strategy => 'read_only')});
+			q{database('model', mode => 'all', strategy => 'disconnect')}, q{cluster(mode => 'all', strategy => 'disconnect')}, q{cluster(strategy => 'read_only')});
 		$node->append_conf('postgresql.conf', q{pg_freeze.on_restart = 'thaw'});
 		$node->restart;
 		ok(comes_in($node, 'app', 'shop'), 'on_restart = thaw: the role logs in again');
-		wait_until($node, q{SELECT bool_and(state = 'thawed') FROM freeze_journal}, db => 'second');
+		wait_until($node, q{SELECT bool_and(state = 'thawed') FROM freeze_journal}, db => $_) foreach (qw(second model));
+		pass('a template that was disconnected is looked after, too');
 		same_privileges(shared_rows($node), $before, 'everything is as it was');
 	}
 

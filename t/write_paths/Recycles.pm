@@ -252,16 +252,16 @@ sub attempts
 		eval {
 			foreach my $again (0, 1)
 			{
-				my $anew = $dirty || $again || $p->{setup} || needs_lo($path) || $path->{id} eq 'lo_export';
+				my $anew = $dirty || $again || $p->{setup};
 				my @sql = ref $p->{setup} ? @{ $p->{setup} } : $p->{setup} || ();
-				my $error = statements($o, $anew ? ("CALL obs.fixture('app', " . (needs_lo($path) || $path->{id} eq 'lo_export' ? 'true' : 'false') . ')', @sql) : ());
+				my $error = statements($o, $anew ? ("CALL obs.fixture('app', true)", @sql) : ());
 				die "setup: $error->{M}" if $error;
 				my $c = $p->{sessionless} ? begin_without_session($p) : make_session($p);
 				die $error->{M} if $p->{after} && ($error = steps($c, $p->{after}));
 				$one{before} = $anew || $p->{look} || $p->{after} ? looks($p, $c) : $last;
 				$one{error} = steps($c, $p->{run});
 				$one{after} = looks($p, $c);
-				$dirty = $p->{setup} || $p->{after} || ($p->{alone} && $one{after} ne $one{before}) || needs_lo($path);
+				$dirty = $p->{setup} || $p->{after} || (($p->{alone} || $path->{id} =~ /unlink/) && $one{after} ne $one{before});
 				$last = $p->{look} ? looks({}, {}) : $one{after};
 				clean($p, $c);
 				$dirty = 1 if $p->{clean};

@@ -611,7 +611,13 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 	UNION ALL
 		SELECT 13, 0, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
 			' WHERE backend_type = ''pg_freeze holder'' AND datname = current_database();'
-		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id AND j.strategy = 'lock')
+		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id AND j.strategy = 'lock'
+	UNION ALL
+		SELECT 13, 0, format('-- sessions that began meanwhile are read-only until they end:'
+			' SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = ''client backend'' AND pid <> pg_backend_pid()'
+			' AND state = ''idle'' AND backend_start > %L%s;', j.engaged_at,
+			CASE j.target_kind WHEN 'role' THEN format(' AND usesysid = %s', j.target_oid) WHEN 'database' THEN format(' AND datid = %s', j.target_oid) ELSE '' END)
+		FROM @extschema@.freeze_journal j WHERE j.id = freeze_undo.id AND j.strategy = 'read_only')
 	SELECT statement.text FROM statement
 	WHERE EXISTS (SELECT FROM @extschema@.freeze_journal j
 		WHERE j.id = freeze_undo.id AND j.state NOT IN ('thawed', 'aborted')

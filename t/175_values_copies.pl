@@ -60,9 +60,36 @@ foreach my $freeze (@freezes)
 	is((try_sql($node, "SELECT thaw($id)", db => $db))[0], '55000', 'there is nothing to thaw');
 }
 
+# A role that is kept out of one database only.
+{
+	sql($node, 'REVOKE CONNECT ON DATABASE one FROM PUBLIC; GRANT CONNECT ON DATABASE one TO app');
+	my $was = privileges($node, db => 'one');
+	my $id = sql($node, q{SET pg_freeze.disconnect_role = 'connect'; SELECT freeze_role('app', mode => 'all', strategy => 'disconnect')}, db => 'one');
+
+	is(logs_in($node, 'app', 'one') . logs_in($node, 'app', 'two'), 'noyes', 'a role is kept out of one database');
+	undo($node, [ 'one', $id ]);
+	is(logs_in($node, 'app', 'one'), 'yes', 'undone by hand it is let in again');
+	same_privileges(privileges($node, db => 'one'), $was, 'with the same privilege');
+	sql($node, 'REVOKE CONNECT ON DATABASE one FROM app; GRANT CONNECT ON DATABASE one TO PUBLIC; UPDATE pg_database SET datacl = NULL WHERE datname = $$one$$');
+	same_privileges(shared_rows($node), $before, 'and all is as it was');
+}
+
+# A session that began meanwhile: how it gets rid of the setting is said, too.
+{
+	my $id = sql($node, "SELECT freeze_$freezes[0][1]", db => 'one');
+	my $session = open_session($node, user => 'app', db => 'two');
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	my ($end) = undo($node, [ 'one', $id ]) =~ /^-- sessions that began meanwhile are read-only until they end: (SELECT.*)$/m;
+
+	is($session->query_safe('SHOW default_transaction_read_only'), 'on', 'a session that began meanwhile is still read-only');
+	wait_until($node, "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $pid");
+	is(sql($node, $end), 't', 'the statement that ends it comes along');
+	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+	eval { $session->quit };
+}
+
 {
 	my @ids = freeze_all();
-	my $live;
 	my $held = register($node);
 
 	# as all of them are printed before the first is run, each has to look for itself

@@ -224,8 +224,7 @@ sub round
 		my $hold = $holds[$i];
 		my $last = $event->{begin} > $hold->{back} ? $hold : $i ? $holds[ $i - 1 ] : undef;
 		my $between = $event->{begin} > ($last ? $last->{back} : 0) && ($event->{begin} > $hold->{back} || $event->{end} < $hold->{called});
-		$bad{'a session that began in a hold is read-only after it'} //= "$as, freeze $last->{id}, thawed at $last->{back}"
-		  if $between && $last && $event->{login} > $last->{frozen} && $event->{login} < $last->{thawed_at} && $event->{outcome} eq '25006';
+		$bad{'a session is still read-only after the thaw'} //= $as . ($last ? ", freeze $last->{id}, thawed at $last->{back}" : '') if $between && $event->{outcome} eq '25006';
 		my $free = $between && $event->{login} > ($last ? $last->{back} : 0);
 		if ($free)
 		{

@@ -4,7 +4,7 @@
 # thaw() has returned; who isn't meant notices nothing; and the catalogs that all
 # databases share are afterwards what they were, to the byte.
 #
-# PF_SECONDS (14) makes it longer, PF_ROUNDS chooses among the rounds.
+# PF_SECONDS (9) makes it longer, PF_ROUNDS chooses among the rounds.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ use Time::Local qw(timegm);
 
 plan skip_all => 'the clients need Unix-domain sockets' unless $PostgreSQL::Test::Utils::use_unix_sockets;
 
-my $seconds = $ENV{PF_SECONDS} || 14;
+my $seconds = $ENV{PF_SECONDS} || 9;
 my $dir = PostgreSQL::Test::Utils::tempdir('storm');
 
 my $node = new_server('main', conf => q{
@@ -78,7 +78,7 @@ sub quantile
 
 sub figures { return @_ ? sprintf('%.0f/%.0f/%.0f ms', quantile(0.5, @_), quantile(0.9, @_), max(@_)) : 'none'; }
 
-# Stops some of the target's processes wherever they are, most of them in their
+# Stops some of the target's processes wherever they are, many of them in their
 # login, and lets them go on a while after this one has begun to freeze.
 sub stop_some
 {
@@ -174,12 +174,12 @@ sub round
 		# some of them don't wait for the ends of transactions
 		my $how = @holds % 3 ? q{drain_timeout => '20s'} : q{drain_timeout => '5ms', on_drain_timeout => 'terminate'};
 
-		my ($child, $n) = @holds % 2 ? stop_some($opt{title}) : ();
-		$stopped += $n || 0;
+		my ($child, $n) = stop_some($opt{title});
+		$stopped += $n;
 		$hold{called} = time;
 		$hold{id} = ask($dba, sprintf 'SELECT %s', $opt{call} =~ s/\)$/, strategy => '$opt{strategy}', mode => '@{[ $read_only ? 'write' : 'all' ]}', $how)/r);
 		$hold{frozen} = time;
-		waitpid($child, 0) if $child;
+		waitpid($child, 0);
 		foreach (1 .. 10)
 		{
 			last if $read_only;

@@ -84,9 +84,13 @@ public class Client {
 			case "release":
 				held.close();
 				return "";
+			case "leave":
+				pool.close();
+				return "";
 			case "connect":
+			case "connect_and_write":
 				try (Connection connection = DriverManager.getConnection(rest.isEmpty() ? url : rest)) {
-					return run(connection, "SHOW port");
+					return run(connection, command.equals("connect") ? "SHOW port" : WRITE);
 				}
 			default:
 				throw new IllegalArgumentException(command);

@@ -58,12 +58,16 @@ async function perform(command, rest) {
 	case 'release':
 		held.release();
 		return '';
-	case 'connect': {
+	case 'leave':
+		await pool.end();
+		return '';
+	case 'connect':
+	case 'connect_and_write': {
 		const client = new pg.Client({ connectionString: rest || conninfo });
 		client.on('error', () => {});
 		try {
 			await client.connect();
-			return first(await client.query('SHOW port'));
+			return first(await client.query(command === 'connect' ? 'SHOW port' : WRITE));
 		} finally {
 			client.end().catch(() => {});
 		}

@@ -98,10 +98,13 @@ def do(command, rest):
 	if command == 'release':
 		pool.putconn(held)
 		return ''
-	if command == 'connect':	# a connection of its own
+	if command == 'leave':
+		pool.close() if driver == 'psycopg' else pool.closeall()
+		return ''
+	if command in ('connect', 'connect_and_write'):	# a connection of its own
 		conn = connect(rest or conninfo)
 		try:
-			return run(conn, 'SHOW port')
+			return run(conn, 'SHOW port' if command == 'connect' else WRITE)
 		finally:
 			conn.close()
 	raise ValueError(command)

@@ -9,10 +9,18 @@ our (@clients, @ways, %port, %part);
 
 my %freeze = map { $_->[0] => $_ } our_freezes();
 
+# "how" is run, unless ONLY, a regular expression, leaves it out
 sub line
 {
-	my ($what, $measured) = @_;
+	my ($what, $how) = @_;
 
+	return if $ENV{ONLY} && $what !~ /$ENV{ONLY}/;
+	my $measured = eval { $how->() };
+	if (!defined $measured)
+	{
+		$measured = 'not run: ' . $@ =~ s/\n.*//sr;
+		sql($_, 'bench', 'SELECT thaw_all()') foreach $ENV{PORT}, $ENV{PORT2};
+	}
 	note('experiment', $what, $measured);
 	print "| $what | $measured |\n";
 	return;
@@ -50,95 +58,125 @@ sub went_on
 	my ($until) = @_;
 
 	return short($until) unless $until->{ok};
-	return "goes on after $until->{ms} ms" . ($until->{errors} ? ", $until->{errors} errors: $until->{last}" : ', no error');
+	return "goes on $until->{ms} ms after the thaw" . ($until->{errors} ? ", $until->{errors} errors: $until->{last}" : '');
 }
 
-# a write in the middle of a freeze; what it saw, and how it goes on
+# A client that writes in the middle of a freeze, again and again as an application
+# does: what its first write sees, and how long after the thaw one goes well.
 sub during
 {
 	my ($client, $way, $freeze, %opt) = @_;
 	my $c = working($client, $way, %opt);
+	my $hold = $opt{hold} // 5;
 
 	$opt{before}->($c) if $opt{before};
 	my $frozen = freeze($freeze);
-	order($c, 'write');
-	my $seen = answer($c, $opt{patience} // $opt{hold} // 5);
-	my $rest = ($opt{hold} // 5) - ($seen ? $seen->{took} : 0);
-	# an application tries again and again
-	while ($seen && $rest > 0)
+	my $end = time + $hold;
+	my $first = ask($c, 'write', $hold);
+	my $next = $first;
+	while ($next && time < $end)
 	{
-		my $again = time;
-		last unless ask($c, 'write', $rest);
 		sleep 0.2;
-		$rest -= time - $again;
+		$next = ask($c, 'write', $end - time) if time < $end;
 	}
 	my $thawing = time;
 	thaw($frozen);
 	$opt{thawed}->($c) if $opt{thawed};
-	my $waited = $seen ? undef : answer($c, 150);
-	my $late = $seen ? '' : 'waits' . ($waited ? $waited->{ok} ? sprintf(', and is done %.0f ms after the thaw', 1000 * ($c->{asked} + $waited->{ms} / 1000 - $thawing)) : ', then ' . short($waited) : '');
+	my $late = $next ? undef : answer($c, 150);
+	my $late_at = $late ? $c->{asked} + $late->{ms} / 1000 - $thawing : 0;
 	my $until = ask($c, 'until 60', 90);
-	$opt{end}->($c) if $opt{end};
+	my $from = $late && $late->{ok} ? $late_at : $c->{asked} + $until->{ms} / 1000 - $thawing;
 	finish($c);
-	return ($seen ? short($seen) : $late) . '; ' . went_on($until);
+	my $said = short($first // $late);
+	$said = 'waits' . ($late->{ok} ? '' : ", then $said") if !$first;
+	return "$said; " . ($until->{ok} ? sprintf('goes on %.0f ms after the thaw', 1000 * $from) : short($until))
+	  . ($until->{errors} ? ", $until->{errors} errors: $until->{last}" : '');
 }
 
 # ---- poolers -----------------------------------------------------------------
 
+# a second client, that reads, while the only server connection of the pool waits
+sub behind_a_waiter
+{
+	my ($client, $way) = @_;
+	my ($writer, $reader) = map { start($client, $way) } 1 .. 2;
+
+	must($_, 'connect') foreach $writer, $reader;
+	my $frozen = freeze($freeze{'gate wait'});
+	order($writer, "connect_and_write");
+	sleep 1;
+	my $got = ask($reader, 'connect', 10);
+	thaw($frozen);
+	my $wrote = answer($writer, 30);
+	finish($writer, $reader);
+	return short($got) . '; the writer: ' . short($wrote);
+}
+
+# one client overrides read_only, another one writes
+sub overridden_by_another
+{
+	my ($client, $way) = @_;
+	my ($one, $other) = map { start($client, $way) } 1 .. 2;
+	my $frozen = freeze($freeze{'read_only'});
+
+	must($one, $_) foreach 'pool', 'hold', 'on SET default_transaction_read_only = off', 'release', 'leave';
+	sleep 0.5;
+	must($other, 'pool');
+	my $got = ask($other, 'write', 10);
+	thaw($frozen);
+	finish($one, $other);
+	return short($got);
+}
+
 sub poolers
 {
-	my $client = one_of(qw(psycopg2 psycopg node hikari));
+	my $client = one_of(qw(node psycopg psycopg2 hikari));
 
 	return unless grep { $_ eq 'transaction' } @ways;
 	foreach my $way ('transaction', 'session')
 	{
+		my $role = $freeze{'disconnect role'};
+
 		table("PgBouncer, $way pooling ($client)");
 		foreach my $retry (15, 1)
 		{
 			bouncer($way, "SET server_login_retry = $retry");
-			line("server_login_retry = $retry, disconnect of the role", during($client, $way, $freeze{'disconnect role'}));
+			line("server_login_retry = $retry, disconnect of the role", sub { during($client, $way, $role) });
 		}
 		bouncer($way, 'SET server_login_retry = 15');
-		line("$_ bench after the thaw, disconnect of the role", do { my $command = $_; during($client, $way, $freeze{'disconnect role'}, thawed => sub { bouncer($way, "$command bench") }) })
-		  foreach 'RECONNECT';
+		line('RECONNECT bench after the thaw, disconnect of the role', sub { during($client, $way, $role, thawed => sub { bouncer($way, 'RECONNECT bench') }) });
+		line('RELOAD after the thaw, disconnect of the role', sub { during($client, $way, $role, thawed => sub { bouncer($way, 'RELOAD') }) });
 		line('KILL bench, RESUME bench after the thaw, disconnect of the role',
-			during($client, $way, $freeze{'disconnect role'}, thawed => sub { bouncer($way, 'KILL bench'); bouncer($way, 'RESUME bench') }));
-		line('RELOAD after the thaw, disconnect of the role', during($client, $way, $freeze{'disconnect role'}, thawed => sub { bouncer($way, 'RELOAD') }));
+			sub { during($client, $way, $role, thawed => sub { bouncer($way, 'KILL bench'); bouncer($way, 'RESUME bench') }) });
 
 		bouncer($way, 'SET query_wait_timeout = 2');
-		line('query_wait_timeout = 2, disconnect of the role', during($client, $way, $freeze{'disconnect role'}, hold => 6));
+		line('query_wait_timeout = 2, disconnect of the role', sub { during($client, $way, $role, hold => 6) });
+		bouncer($way, 'SET default_pool_size = 1');
+		bouncer($way, 'KILL bench');	# those that are there
+		bouncer($way, 'RESUME bench');
+		line('query_wait_timeout = 2, default_pool_size = 1, gate: a reader behind a writer that waits', sub { behind_a_waiter($client, $way) });
+		bouncer($way, 'SET default_pool_size = 20');
 		bouncer($way, 'SET query_wait_timeout = 120');
 
-		# not while somebody is linked to a server session, as in session pooling each client is
-		if ($way eq 'transaction')
+		foreach my $name ('disconnect role', 'read_only')
 		{
-			foreach my $name ('disconnect role', 'read_only')
-			{
-				line("PAUSE bench before the freeze, RESUME bench after the thaw, $name",
-					during($client, $way, $freeze{$name}, before => sub { bouncer($way, 'PAUSE bench') }, thawed => sub { bouncer($way, 'RESUME bench') }, hold => 3));
-			}
+			# in session pooling PAUSE waits for clients to leave
+			next if $way eq 'session';
+			line("PAUSE bench before the freeze, RESUME bench after the thaw, $name",
+				sub { during($client, $way, $freeze{$name}, before => sub { bouncer($way, 'PAUSE bench') }, thawed => sub { bouncer($way, 'RESUME bench') }, hold => 3) });
 		}
-		foreach my $fast (0, 1)
-		{
-			bouncer($way, "SET server_fast_close = $fast");
-			line("server_fast_close = $fast and RECONNECT bench after the thaw, read_only",
-				during($client, $way, $freeze{'read_only'}, thawed => sub { bouncer($way, 'RECONNECT bench') }));
-		}
-		bouncer($way, 'SET server_fast_close = 0');
-		line('nothing after the thaw, read_only', during($client, $way, $freeze{'read_only'}));
-		foreach my $query ('select 1', "select 1/(current_setting('transaction_read_only') = 'off')::int")
-		{
-			bouncer($way, 'SET server_check_query = ' . quoted($query));
-			bouncer($way, 'SET server_check_delay = 0');
-			line("server_check_delay = 0, server_check_query = $query, read_only", during($client, $way, $freeze{'read_only'}));
-		}
+		line('read_only', sub { during($client, $way, $freeze{'read_only'}) });
+		bouncer($way, 'SET server_check_delay = 0');
+		line('server_check_delay = 0, read_only', sub { during($client, $way, $freeze{'read_only'}) });
 		bouncer($way, 'SET server_check_delay = 30');
-		bouncer($way, "SET server_check_query = 'select 1'");
+		bouncer($way, 'SET server_fast_close = 1');
+		line('server_fast_close = 1, RECONNECT bench after the thaw, read_only',
+			sub { during($client, $way, $freeze{'read_only'}, thawed => sub { bouncer($way, 'RECONNECT bench') }) });
+		bouncer($way, 'SET server_fast_close = 0');
+		line('one client has overridden read_only by SET and left; another one writes', sub { overridden_by_another($client, $way) });
 	}
 	return;
 }
-
-sub quoted { my ($text) = @_; $text =~ s/'/''/g; return "'$text'"; }
 
 # ---- hosts -------------------------------------------------------------------
 
@@ -159,7 +197,7 @@ sub hosts
 			my $frozen = $name eq 'nothing' ? undef : eval { freeze($freeze{$name}) };
 			if ($name ne 'nothing' && !$frozen)
 			{
-				line("$client, $name", 'not frozen: ' . $@ =~ s/\n.*//sr);
+				line("$client, $name", sub { 'not frozen: ' . $@ =~ s/\n.*//sr });
 				next;
 			}
 			foreach my $setting (sort keys %address)
@@ -167,11 +205,11 @@ sub hosts
 				# pgjdbc remembers which host was what, so a new process each
 				my $c = start($client, 'direct', address => $address{$setting});
 				my $got = ask($c, "connect $address{$setting}", 10);
-				line("$client, $setting, $name", !$got ? 'waits' : !$got->{ok} ? short($got) : $got->{text} == $ports[0] ? 'the first' : 'the second');
+				line("$client, $setting, $name", sub { !$got ? 'waits' : !$got->{ok} ? short($got) : $got->{text} == $ports[0] ? 'the first' : 'the second' });
 				finish($c);
 			}
 			thaw($frozen) if $frozen;
-			last if $client eq 'node' && $name eq 'nothing' && 0;
+			last if $client eq 'node';	# it takes no second host
 		}
 	}
 	return;
@@ -224,26 +262,25 @@ sub pools
 	table('a write during the hold, and afterwards; directly');
 	foreach my $client (@clients)
 	{
-		line("$client, disconnect of the role for 20 s", during($client, 'direct', $freeze{'disconnect role'}, hold => 20));
+		line("$client, disconnect of the role for 20 s", sub { during($client, 'direct', $freeze{'disconnect role'}, hold => 20) });
 		line("$client, in use until the moment of the freeze, read_only",
-			during($client, 'direct', $freeze{'read_only'}, before => sub { must($_[0], 'write') }));
-		line("$client, pool made in a freeze, disconnect", born($client, $freeze{'disconnect role'}));
-		line("$client, pool made in a freeze, gate all", born($client, $freeze{'gate all wait'}));
+			sub { during($client, 'direct', $freeze{'read_only'}, before => sub { must($_[0], 'write') }) });
+		line("$client, pool made in a freeze, disconnect", sub { born($client, $freeze{'disconnect role'}) });
+		line("$client, pool made in a freeze, gate all", sub { born($client, $freeze{'gate all wait'}) });
 		line("$client, read_only overridden by " . ($client eq 'node' ? 'SET' : 'what the driver offers'),
-			overridden($client, $client eq 'node' ? 'on SET default_transaction_read_only = off' : 'readwrite'));
+			sub { overridden($client, $client eq 'node' ? 'on SET default_transaction_read_only = off' : 'readwrite') });
 	}
 	if ($there{hikari})
 	{
-		line('hikari, initializationFailTimeout=-1, pool made in a freeze, disconnect', born('hikari', $freeze{'disconnect role'}, words => ['initializationFailTimeout=-1']));
-		line('hikari, initializationFailTimeout=-1, pool made in a freeze, gate all', born('hikari', $freeze{'gate all wait'}, words => ['initializationFailTimeout=-1']));
+		line('hikari, initializationFailTimeout=-1, pool made in a freeze, disconnect', sub { born('hikari', $freeze{'disconnect role'}, words => ['initializationFailTimeout=-1']) });
+		line('hikari, initializationFailTimeout=-1, pool made in a freeze, gate all', sub { born('hikari', $freeze{'gate all wait'}, words => ['initializationFailTimeout=-1']) });
 		foreach my $query ('SELECT 1', q{SELECT 1/(current_setting('transaction_read_only') = 'off')::int})
 		{
 			foreach my $name ('disconnect role', 'read_only')
 			{
-				line("hikari, connectionTestQuery=$query, $name", during('hikari', 'direct', $freeze{$name}, words => ["connectionTestQuery=$query"]));
+				line("hikari, connectionTestQuery=$query, $name", sub { during('hikari', 'direct', $freeze{$name}, words => ["connectionTestQuery=$query"]) });
 			}
 		}
-		line('hikari, maxLifetime=30000, read_only', during('hikari', 'direct', $freeze{'read_only'}, words => ['maxLifetime=30000']));
 	}
 	if ($there{node})
 	{
@@ -253,7 +290,7 @@ sub pools
 			my $frozen = freeze($freeze{'disconnect role'});
 			my $got = ask($c, 'write', 5);
 			thaw($frozen);
-			line("node, no listener for 'error', $way, disconnect", $got ? short($got) : 'waits');
+			line("node, no listener for 'error', $way, disconnect", sub { $got ? short($got) : 'waits' });
 			finish($c);
 		}
 	}

@@ -299,11 +299,12 @@ pf_sessions_left(const PfStrategy *strategy, const PfTarget *target, int64 freez
 	Oid			types[] = {OIDOID, TEXTOID, BOOLOID, INT8OID, INT4ARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID, BOOLOID};
 	Datum		values[10];
 	List	   *result = NIL;
+	bool		drains = there != NULL;
 	ListCell   *lc;
 
 	Assert(strategy->recycles && target->kind != PF_SCHEMA);
-	values[9] = BoolGetDatum(there != NULL);
-	if (there == NULL)
+	values[9] = BoolGetDatum(drains);
+	if (!drains)
 		there = pf_sessions_there();
 	else
 		forget_gone(there);
@@ -321,6 +322,9 @@ pf_sessions_left(const PfStrategy *strategy, const PfTarget *target, int64 freez
 		PfBlocker  *blocker = lfirst(lc);
 
 		if (blocker->state && strcmp(blocker->state, "starting") == 0 && !starting_blocks(target, superusers, blocker, there))
+			continue;
+		/* for who only looks it is not worth a word, and most of them are on their way out */
+		if (!drains && blocker->pid != 0 && blocker->backend_start == 0 && blocker->role == NULL)
 			continue;
 		result = lappend(result, blocker);
 	}

@@ -250,7 +250,10 @@ pf_strategy_choose(const char *name, const PfTarget *target, char **why)
 				 errmsg("strategy %s cannot freeze %s in mode %s", name,
 						target->kind == PF_CLUSTER ? "the cluster" : psprintf("a %s", pf_kind_name(target->kind)),
 						pf_mode_name(target->mode)),
-				 errhint("Strategies that can: %s.", candidates(target))));
+				 errhint("%sStrategies that can: %s.",
+						 strategy->kinds[target->kind] ?
+						 psprintf("Strategy %s needs mode => '%s'. ", name, pf_mode_name(target->mode == PF_ALL ? PF_WRITE : PF_ALL)) : "",
+						 candidates(target))));
 	if (is_elsewhere(target) && !strategy->anywhere)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -137,7 +137,7 @@ tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
 					  psprintf("%s of %s (freeze " INT64_FORMAT " by %s, %s) is still in force",
 							   same ? "another freeze" : "the freeze", pf_target_text(&other->target), other->id,
 							   other->owner_name, other->thaw_at ? psprintf("until %s", timestamptz_to_str(other->thaw_at)) : "no deadline"),
-					  passed ? psprintf("%s of this one stay frozen for it.", pf_objects(passed)) : NULL,
+					  passed ? psprintf("%s of this one stay%s frozen for it.", pf_objects(passed), passed == 1 ? "s" : "") : NULL,
 					  NULL);
 	}
 }

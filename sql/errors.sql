@@ -49,7 +49,7 @@ SELECT tools.try($$SELECT freeze_database('postgres')$$);
 -- what "auto" does not choose, and what no strategy can
 SELECT tools.try($$SELECT freeze_cluster()$$);
 SELECT tools.try($$SELECT freeze_cluster(strategy => 'auto')$$);
-SELECT tools.try($$SELECT freeze_cluster(mode => 'all')$$);
+SELECT tools.try($$SELECT freeze_cluster(mode => 'all', strategy => 'auto')$$);
 SELECT tools.try($$SELECT freeze_cluster(strategy => 'gate')$$);
 SELECT tools.try($$SELECT freeze_cluster(strategy => 'lock')$$);
 SELECT tools.try($$SELECT freeze_database('postgres', strategy => 'auto')$$);

@@ -218,7 +218,7 @@ SELECT freeze_role('regress_app') AS id \gset
 SELECT keep_read_only, superusers, only_here, on_drain_timeout, drain_timeout FROM freeze_journal WHERE id = :id;
 RESET pg_freeze.keep_read_only;
 RESET pg_freeze.drain_superusers;
-SELECT count(*) FROM freeze_undo(:id);
+SELECT count(*) > 0 FROM freeze_undo(:id);
 SELECT count(*) FROM thaw_all();
 SELECT name, setting, unit, vartype, context, min_val, max_val, enumvals FROM pg_settings
 	WHERE name IN ('pg_freeze.keep_read_only', 'pg_freeze.drain_superusers', 'pg_freeze.disconnect_role', 'pg_freeze.drain_log_after',

@@ -28,6 +28,10 @@ foreach my $preload (0, 1)
 	my $other = sql($primary, q{SELECT freeze_role('agent', strategy => 'revoke', thaw_after => '1 hour')});
 	$primary->wait_for_catchup($standby);
 
+	my $app = open_session($standby, user => 'app');
+	$app->query_safe('SELECT 1;');
+	is(sql($standby, q{SELECT rung, gone FROM freeze_drain(role => 'app', drain_timeout => '0')}), 'idle|t', "$name standby: freeze_drain() works");
+	eval { $app->{run}->finish };
 	foreach my $call (
 		q{SELECT freeze_role('other', strategy => 'revoke')}, q{SELECT freeze_schema('app', strategy => 'revoke')},
 		q{SELECT freeze_database(strategy => 'revoke')}, q{SELECT freeze_check('role', 'app', strategy => 'revoke')},

@@ -269,6 +269,7 @@ eval { $idle->{run}->finish };
 
 # --- ^C ---------------------------------------------------------------------------
 
+my $busy_one;
 my $open = in_transaction();
 $call = start_sql($node, q{SELECT freeze_role('app', mode => 'all', strategy => 'disconnect', drain_timeout => '1h')});
 wait_until($node, q{SELECT EXISTS (SELECT FROM freeze_journal WHERE state = 'draining')});
@@ -280,6 +281,32 @@ is((finish_sql($call))[0], '57014', '^C ends the drain');
 is(there(), 'open', 'and nobody');
 is(join(',', live($node)), '', 'nothing is frozen');
 is(sql($node, 'SELECT rolcanlogin FROM pg_roles WHERE rolname = $$app$$'), 't', 'and the role may log in');
+
+# --- who does not react to a terminate: a process that is stopped -----------------
+
+$open->quit;
+forget(keys %pid);
+$busy_one = busy();
+kill 'STOP', $pid{busy};
+my $short = q{SET pg_freeze.terminate_wait = '200ms'; };
+($state, undef, $err) = try_sql($node, $short . sprintf $freeze{disconnect}, 'terminate');
+is($state, '55P03', 'who does not react: gives up');
+like($err, qr/within 500 ms.*In flight: session $pid{busy} .*Before that: session $pid{busy} cancelled, session $pid{busy} terminated\..*what does not react/s, 'who does not react: and says what was tried');
+is(join(',', live($node)), '', 'who does not react: nothing is frozen');
+kill 'CONT', $pid{busy};
+finish_sql($busy_one);
+$busy_one = busy();
+kill 'STOP', $pid{busy};
+$call = start_sql($node, $short . q{SELECT stop_role('app', 'goes on and on')});
+wait_until($node, q{SELECT EXISTS (SELECT FROM freeze_sessions_signalled s JOIN freeze_journal j USING (id)
+	WHERE s.rung = 'terminate' AND j.state = 'draining' AND s.at < clock_timestamp() - interval '1500 ms')});
+kill 'CONT', $pid{busy};
+(undef, $id, $err) = finish_sql($call);
+like($id, qr/^\d+$/, 'stop_role does not give up') || diag($err);
+is(rungs($id), 'cancel busy, terminate busy', 'and writes each rung down once');
+sql($node, 'SELECT thaw_all()');
+finish_sql($busy_one);
+forget('busy');
 
 # --- freeze_drain() -----------------------------------------------------------------
 
@@ -314,8 +341,6 @@ sub drains
 	return;
 }
 
-$open->quit;
-forget(keys %pid);
 drains('role', q{role => 'bob'}, 'bob');
 drains('database', q{database => 'shop'}, 'app two');
 drains('application', q{application => 'bob'}, 'bob');

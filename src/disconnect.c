@@ -213,6 +213,12 @@ disconnect_leaks(const PfTarget *target)
 							"SELECT 'sessions that are left may commit prepared transactions: ' || count(*) FROM pg_prepared_xact() WHERE dbid = $1 HAVING count(*) > 0" :
 							"SELECT 'sessions that are left may commit prepared transactions: ' || count(*) FROM pg_prepared_xact() WHERE $1 IS NOT NULL HAVING count(*) > 0",
 							target);
+	if (target->kind == PF_DATABASE || target->only_here)
+		notes = pf_recycle_note(notes, "owner",
+								target->only_here ?
+								"SELECT 'it owns the database, and may grant itself CONNECT again from another one' FROM pg_database WHERE datname = current_database() AND datdba = $1" :
+								"SELECT 'its owner may allow connections again from another database: ' || quote_ident(rolname)"
+								" FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.oid = $1 AND r.rolcanlogin AND NOT r.rolsuper", target);
 	if (target->kind == PF_ROLE)
 		notes = pf_recycle_note(notes, "members",
 								"SELECT 'other roles may act as it: ' || array_to_string((array_agg(quote_ident(rolname) ORDER BY rolname))[1:3], ', ')"

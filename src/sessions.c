@@ -138,14 +138,19 @@ static const char all_sql[] =
 "		WHEN 'database' THEN s.datid = $1 ELSE $2 = 'cluster' END\n"
 "ORDER BY s.backend_start, s.pid";
 
-/* The same conditions: $1 target, $2 its kind, $3 roles that are exempt, $4 whether superusers are none. */
+/*
+ * The same conditions: $1 target, $2 its kind, $3 roles that are exempt, $4
+ * whether superusers are none, $5 who asks.  Who has made a freeze is left out.
+ */
 static const char left_alone_sql[] =
 "SELECT count(*) FILTER (WHERE r.rolsuper AND NOT $4), count(*) FILTER (WHERE NOT (r.rolsuper AND NOT $4))\n"
 "FROM pg_stat_activity s JOIN pg_roles r ON r.oid = s.usesysid\n"
 "WHERE $2 <> 'role' AND s.datid IS NOT NULL AND ($2 = 'cluster' OR s.datid = $1)\n"
 "	AND coalesce(s.backend_type, '') NOT IN ('walsender', 'parallel worker')\n"
 "	AND NOT starts_with(coalesce(s.backend_type, ''), 'pg_freeze')\n"
-"	AND s.pid <> pg_backend_pid()\n"
+"	AND s.pid <> $5\n"
+"	AND NOT EXISTS (SELECT FROM @.freeze_journal j WHERE j.by_pid = s.pid AND j.requested_at >= s.backend_start\n"
+"		AND j.state NOT IN ('thawed', 'aborted'))\n"
 "	AND (r.rolsuper AND NOT $4 OR r.rolname::text = ANY ($3))";
 
 /* PGPROCs of backends and background workers; those of others come after these. */
@@ -424,8 +429,8 @@ char *
 pf_sessions_left_alone(const PfTarget *target, bool superusers)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			types[] = {OIDOID, TEXTOID, TEXTARRAYOID, BOOLOID};
-	Datum		values[4];
+	Oid			types[] = {OIDOID, TEXTOID, TEXTARRAYOID, BOOLOID, INT4OID};
+	Datum		values[5];
 	bool		isnull;
 	int64		supers;
 	int64		exempt;
@@ -435,9 +440,10 @@ pf_sessions_left_alone(const PfTarget *target, bool superusers)
 	values[1] = CStringGetTextDatum(pf_kind_name(target->kind));
 	values[2] = PointerGetDatum(pf_drain_exempt_roles());
 	values[3] = BoolGetDatum(superusers);
+	values[4] = Int32GetDatum(pf_worker_asker());
 	pgstat_clear_backend_activity_snapshot();
 	spi = pf_spi_begin();
-	journal_execute(left_alone_sql, 4, types, values, NULL, false);
+	journal_execute(left_alone_sql, 5, types, values, NULL, false);
 	supers = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	exempt = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	pf_spi_end(spi);

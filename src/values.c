@@ -753,7 +753,7 @@ give_back(const PfValue *value, int64 id, const char *before, List *live)
 	if (same(now, before))
 		return NULL;
 	if (!pf_value_is_held(value, now))
-		return psprintf("stays as somebody else has set it meanwhile: %s", now ? now : "not set");
+		return psprintf("skipped: somebody else has set it meanwhile: %s", now ? now : "not set");
 	write_value(value, before);
 	return NULL;
 }

@@ -55,6 +55,7 @@ typedef struct PfWorker
 
 /* The request of this process, while it can be cancelled; NULL in others. */
 static PfHeader *my_header = NULL;
+static int	asker = 0;
 static bool request_ended = false;	/* completed, or undone */
 static volatile sig_atomic_t cancels_ignored = false;
 static volatile sig_atomic_t terminations = 0;
@@ -128,6 +129,13 @@ pf_worker_ignore_cancel(bool ignore)
 		InterruptPending = true;
 		QueryCancelPending = true;
 	}
+}
+
+/* See worker.h. */
+int
+pf_worker_asker(void)
+{
+	return asker ? asker : MyProcPid;
 }
 
 /* ---- messages --------------------------------------------------------- */
@@ -362,6 +370,7 @@ pf_worker_main(Datum main_arg)
 	SetConfigOption(PF_NAME ".drain_superusers", request->options.superusers ? "on" : "off", PGC_SUSET, PGC_S_OVERRIDE);
 
 	my_header = worker.header;
+	asker = request->caller.pid;
 	pqsignal(SIGTERM, handle_terminate);
 	before_shmem_exit(leave_request, PointerGetDatum(worker.header));
 	set_pid(worker.header, MyProcPid);

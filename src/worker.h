@@ -81,6 +81,9 @@ extern bool pf_worker_call(const PfRequest *request, Size size, PfReply *reply, 
  */
 extern void pf_worker_ignore_cancel(bool ignore);
 
+/* The pid of the session that asks: in a request worker its caller, else this process. */
+extern int	pf_worker_asker(void);
+
 /*
  * Fills in what the registrations of pg_freeze's processes have in common.  The
  * kind, "holder" say, is in the name of its main function and in

@@ -62,7 +62,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Werror=implicit-function-declar
 
 # sql/X.sql with expected/X.out, specs/X.spec with expected/X.out, t/*.pl
 REGRESS = freeze errors privileges objects merge overlap names undo ddl lock lock_leaks drain_ladder gate read_only disconnect
-ISOLATION = drain lock_hold lock_drain lock_overlap lock_vacuum
+ISOLATION = drain recycle_alter lock_hold lock_drain lock_overlap lock_vacuum
 # the same on a server that has pg_freeze preloaded: script/test runs them too
 REGRESS_GATE =
 ISOLATION_GATE = gate_hold gate_drain gate_reject gate_overlap gate_yield gate_pass gate_timeouts gate_setrole

@@ -740,6 +740,9 @@ give_back(const PfValue *value, int64 id, const char *before, List *live)
 			entry->holders = NIL;
 			write_entry(entry);
 		}
+		/* who was dropping it could not see a row that was not committed yet */
+		if (value->kind == PF_VALUE_SETTING)
+			write_value(value, NULL);
 		return "skipped: dropped meanwhile";
 	}
 	if (entry)

@@ -120,6 +120,15 @@ verdict(PfFreeze *freeze, XLogRecPtr *lsn, char **lost_reason, char **evidence)
 	return *lost_reason ? 'f' : leaks.len ? 'n' : 't';
 }
 
+/* Whether one freeze may hold what another one has taken too. */
+static bool
+may_share(const PfFreeze *one, const PfFreeze *other)
+{
+	if (one->target.kind == other->target.kind && one->target.oid != other->target.oid)
+		return false;
+	return one->strategy == other->strategy || one->target.only_here || other->target.only_here;
+}
+
 /* Says which live freezes still cover the target of one that was thawed. */
 static void
 tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
@@ -130,14 +139,15 @@ tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
 	{
 		PfFreeze   *other = lfirst(cell);
 		bool		same = other->target.kind == freeze->target.kind && other->target.oid == freeze->target.oid;
+		bool		shares = passed > 0 && may_share(freeze, other);
 
-		if (!same && passed == 0)
+		if (!same && !shares)
 			continue;
 		reply->notice(reply, NOTICE,
 					  psprintf("%s of %s (freeze " INT64_FORMAT " by %s, %s) is still in force",
 							   same ? "another freeze" : "the freeze", pf_target_text(&other->target), other->id,
 							   other->owner_name, other->thaw_at ? psprintf("until %s", timestamptz_to_str(other->thaw_at)) : "no deadline"),
-					  passed ? psprintf("%s of this one stay%s frozen for it.", pf_objects(passed), passed == 1 ? "s" : "") : NULL,
+					  shares ? psprintf("%s of this one stay%s frozen for others.", pf_objects(passed), passed == 1 ? "s" : "") : NULL,
 					  NULL);
 	}
 }
@@ -280,8 +290,8 @@ thaw_locked(PfFreeze *freeze, PfThaw *thaw)
 	PF_INJECTION_POINT("pg-freeze-thawed");
 	if (freeze->strategy->settle)
 		freeze->strategy->settle(freeze->id);
-	/* what another freeze holds is still so */
-	if (freeze->strategy->released && !freeze->is_copy && thaw->restore.passed == 0)
+	/* where another freeze holds all of it nothing has changed */
+	if (freeze->strategy->released && !freeze->is_copy && (thaw->restore.passed == 0 || thaw->restore.restored > 0))
 		freeze->strategy->released(freeze, thaw->caller, thaw->impatient ? 0 : LEAVE_WITHIN, thaw->reply);
 	if (thaw->reply)
 	{

@@ -455,7 +455,7 @@ CREATE VIEW freeze_changes AS
 	SELECT v.freeze_id, v.kind, array_remove(ARRAY[nullif(v.database_name, ''), nullif(v.role_name, '')], NULL), '{}',
 		CASE v.kind WHEN 'login' THEN 'pg_authid'::regclass WHEN 'connections' THEN 'pg_database'::regclass
 			ELSE 'pg_db_role_setting'::regclass END,
-		CASE WHEN v.database = 0 THEN v.role ELSE v.database END, CASE WHEN v.database = 0 THEN 0 ELSE v.role::text::int8::int4 END,
+		CASE WHEN v.database = 0 THEN v.role ELSE v.database END, CASE WHEN v.database = 0 THEN 0 ELSE v.role::text::int8::bit(32)::int4 END,
 		v.before, v.after, v.outcome
 	FROM @extschema@.freeze_journal_value v
 	ORDER BY 1, 5, 6, 7;

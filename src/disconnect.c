@@ -22,7 +22,6 @@
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "journal.h"
-#include "leak.h"
 #include "miscadmin.h"
 #include "objects.h"
 #include "recycle.h"
@@ -219,12 +218,7 @@ disconnect_leaks(const PfTarget *target)
 								"SELECT 'it owns the database, and may grant itself CONNECT again from another one' FROM pg_database WHERE datname = current_database() AND datdba = $1" :
 								"SELECT 'its owner may allow connections again from another database: ' || quote_ident(rolname)"
 								" FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.oid = $1 AND r.rolcanlogin AND NOT r.rolsuper", target);
-	if (target->kind == PF_ROLE)
-		notes = pf_recycle_note(notes, "members",
-								"SELECT 'other roles may act as it: ' || array_to_string((array_agg(quote_ident(rolname) ORDER BY rolname))[1:3], ', ')"
-								" || CASE WHEN count(*) > 3 THEN ' and ' || count(*) - 3 || ' more' ELSE '' END"
-								" FROM pg_roles r WHERE rolcanlogin AND NOT rolsuper AND oid <> $1 AND " PF_SQL_MAY_ACT_AS("r.oid", "$1")
-								" HAVING count(*) > 0", target);
+	notes = pf_recycle_note_members(notes, target);
 	if (target->kind == PF_CLUSTER)
 		notes = pf_recycle_note(notes, "replication",
 								"SELECT 'roles for replication may log in: ' || string_agg(quote_ident(rolname), ', ' ORDER BY rolname)"

@@ -121,7 +121,8 @@ extern bool pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
  * Once what was changed is put back: ends the idle sessions of the target that
  * came in while it was frozen, and would go on as if it still were; for up to
  * "patience" ms also those that are in a transaction, when that is over.
- * "caller" is left alone.  Returns how many are left.  Outside a transaction.
+ * "caller" is left alone.  Returns how many are left, he and superusers among
+ * them.  Outside a transaction.
  */
 extern int	pf_drain_newcomers(PfFreeze *freeze, int caller, int patience);
 

@@ -446,7 +446,6 @@ typedef struct Drain
 	ArrayType  *in_progress;	/* text[] of virtual transaction ids */
 	ArrayType  *there;			/* int4[] of pids, where sessions are recycled */
 	int			caller;			/* of a thaw */
-	int			left;			/* who has come meanwhile and has not gone */
 } Drain;
 
 static void
@@ -651,7 +650,6 @@ look_at_newcomers(PfLadder *ladder)
 			(session->backend_start == 0 || session->backend_start >= freeze->engaged_at))
 			newcomers = lappend(newcomers, session);
 	}
-	drain->left = list_length(newcomers);
 	return newcomers;
 }
 
@@ -670,6 +668,7 @@ leave_them(PfLadder *ladder, List *blockers)
 int
 pf_drain_newcomers(PfFreeze *freeze, int caller, int patience)
 {
+	MemoryContext context = CurrentMemoryContext;
 	PfOptions	options = {.drain_timeout = patience,.log_after = -1};
 	Drain		drain = {.freeze = freeze,.caller = caller,.there = pf_sessions_there()};
 	PfLadder	ladder = {
@@ -684,7 +683,12 @@ pf_drain_newcomers(PfFreeze *freeze, int caller, int patience)
 		.write_down = write_in_journal,
 		.give_up = leave_them
 	};
+	int			left;
 
 	(void) pf_ladder_climb(&ladder);
-	return drain.left;
+	begin_transaction(&ladder);
+	left = pf_sessions_newcomers(freeze);
+	end_transaction(&ladder);
+	MemoryContextSwitchTo(context);
+	return left;
 }

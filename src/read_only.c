@@ -107,12 +107,12 @@ read_only_released(PfFreeze *freeze, int caller, int patience, PfReply *reply)
 		return;
 	message = patience < 0 ?
 		psprintf("sessions that began while %s was frozen stay read-only", pf_target_text(&freeze->target)) :
-		psprintf("%d session%s that began while %s was frozen did not become idle and %s read-only", left,
+		psprintf("%d session%s that began while %s was frozen %s read-only", left,
 				 left == 1 ? "" : "s", pf_target_text(&freeze->target), left == 1 ? "stays" : "stay");
 	if (reply)
 		reply->notice(reply, WARNING, message,
 					  "A session reads default_transaction_read_only when it begins.",
-					  psprintf("End them when they are idle: SELECT * FROM freeze_drain(%s, state => 'idle');",
+					  psprintf("In your own: SET default_transaction_read_only = off. End others when they are idle: SELECT * FROM freeze_drain(%s, state => 'idle');",
 							   freeze->target.kind == PF_CLUSTER ? "everybody => true" :
 							   psprintf("%s => %s", pf_kind_name(freeze->target.kind), quote_literal_cstr(NameStr(freeze->target.name)))));
 	else
@@ -128,6 +128,8 @@ read_only_leaks(const PfTarget *target)
 							"SELECT 'any client may SET default_transaction_read_only = off, or BEGIN READ WRITE; strategies that it cannot override: gate, revoke, lock'",
 							target);
 	notes = pf_recycle_note_left_alone(notes, target);
+	/* the settings of a role are for sessions that log in as it */
+	notes = pf_recycle_note_members(notes, target);
 	return pf_recycle_note(notes, "subscriptions",
 						   target->kind == PF_ROLE ?
 						   "SELECT 'changes of subscriptions that it owns are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"

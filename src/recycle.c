@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "guc.h"
 #include "journal.h"
+#include "leak.h"
 #include "recycle.h"
 #include "sessions.h"
 #include "utils/builtins.h"
@@ -169,4 +170,17 @@ pf_recycle_note_left_alone(List *notes, const PfTarget *target)
 									" WHERE backend_type = 'walsender' AND datid IS NOT NULL AND %s AND $1 IS NOT NULL HAVING count(*) > 0",
 									target->kind == PF_ROLE ? "usesysid = $1" : target->kind == PF_DATABASE ? "datid = $1" : "true"),
 						   target);
+}
+
+/* See recycle.h. */
+List *
+pf_recycle_note_members(List *notes, const PfTarget *target)
+{
+	if (target->kind != PF_ROLE)
+		return notes;
+	return pf_recycle_note(notes, "members",
+						   "SELECT 'other roles may act as it: ' || array_to_string((array_agg(quote_ident(rolname) ORDER BY rolname))[1:3], ', ')"
+						   " || CASE WHEN count(*) > 3 THEN ' and ' || count(*) - 3 || ' more' ELSE '' END"
+						   " FROM pg_roles r WHERE rolcanlogin AND NOT rolsuper AND oid <> $1 AND " PF_SQL_MAY_ACT_AS("r.oid", "$1")
+						   " HAVING count(*) > 0", target);
 }

@@ -30,6 +30,9 @@ extern List *pf_recycle_note(List *notes, const char *code, const char *sql, con
 /* Leaks: sessions of the target that are left alone. */
 extern List *pf_recycle_note_left_alone(List *notes, const PfTarget *target);
 
+/* Leak: who is not kept from acting as the target, a role. */
+extern List *pf_recycle_note_members(List *notes, const PfTarget *target);
+
 extern PfValue *pf_value_make(PfValueKind kind, Oid database, Oid role);
 
 #endif							/* PF_RECYCLE_H */

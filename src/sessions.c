@@ -56,7 +56,8 @@
  */
 static const char sessions_sql[] =
 "WITH activity AS MATERIALIZED (\n"
-"	SELECT s.*, coalesce(r.rolsuper, false) AS super\n"
+"	SELECT s.*, coalesce(r.rolsuper, false) AS super,\n"
+"		$2 = 'cluster' AND $3 AND coalesce(r.rolreplication AND NOT r.rolsuper, false) AS may_come\n"
 "	FROM pg_stat_activity s LEFT JOIN pg_roles r ON r.oid = s.usesysid\n"
 "	WHERE s.pid = ANY ($5) AND s.state IS DISTINCT FROM 'starting'),\n"
 "\n"
@@ -75,7 +76,7 @@ static const char sessions_sql[] =
 "			ELSE 'connected' END AS what,\n"
 "		true AS signalable, s.xact_start AS since, s.backend_start, s.state_change\n"
 "	FROM activity s\n"
-"	WHERE s.datid IS NOT NULL AND s.usesysid IS NOT NULL\n"
+"	WHERE s.datid IS NOT NULL AND s.usesysid IS NOT NULL AND NOT s.may_come\n"
 "		AND coalesce(s.backend_type, '') NOT IN ('walsender', 'parallel worker')\n"
 "		AND NOT starts_with(coalesce(s.backend_type, ''), 'pg_freeze')\n"
 "		AND s.pid <> coalesce((SELECT j.by_pid FROM @.freeze_journal j WHERE j.id = $4), pg_backend_pid())\n"
@@ -109,8 +110,9 @@ static const char sessions_sql[] =
 
 /*
  * All sessions of a target: $1 it, $2 its kind, $3 freeze or 0, $4 roles that are
- * exempt, $5 whether superusers are none, $6 target in this database only.  What
- * follows the columns of pf_drain_query() is in pf_sessions_all().
+ * exempt, $5 whether superusers are none, $6 target in this database only, $7
+ * mode is "all".  What follows the columns of pf_drain_query() is in
+ * pf_sessions_all().
  */
 static const char all_sql[] =
 "WITH writing AS MATERIALIZED (\n"
@@ -124,6 +126,7 @@ static const char all_sql[] =
 "		WHEN $2 = 'role' AND s.usesysid = $1 THEN NULL\n"
 "		WHEN r.rolsuper AND NOT $5 THEN 'superuser'\n"
 "		WHEN s.usename::text = ANY ($4) THEN 'exempt'\n"
+"		WHEN $2 = 'cluster' AND $7 AND r.rolreplication AND NOT r.rolsuper THEN 'role for replication'\n"
 "		WHEN s.backend_start > j.engaged_at THEN 'began after the door was closed' END,\n"
 "	s.backend_xid IS NOT NULL OR EXISTS (SELECT FROM writing w WHERE w.pid = s.pid), s.xact_start, s.backend_start, s.state_change,\n"
 "	s.datname::text, s.signalled\n"
@@ -377,10 +380,10 @@ make_session(const PfStrategy *strategy, PfBlocker *blocker, const PfOptions *op
 List *
 pf_sessions_all(const PfStrategy *strategy, const PfTarget *target, int64 freeze_id, List *blockers)
 {
-	Oid			types[] = {OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID};
+	Oid			types[] = {OIDOID, TEXTOID, INT8OID, TEXTARRAYOID, BOOLOID, BOOLOID, BOOLOID};
 	PfFreeze   *freeze = freeze_id ? journal_read_existing(freeze_id) : NULL;
 	PfOptions	options = {.superusers = freeze ? freeze->superusers : pf_guc_drain_superusers};
-	Datum		values[6];
+	Datum		values[7];
 	List	   *everybody;
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -391,7 +394,8 @@ pf_sessions_all(const PfStrategy *strategy, const PfTarget *target, int64 freeze
 	values[3] = PointerGetDatum(pf_drain_exempt_roles());
 	values[4] = BoolGetDatum(options.superusers);
 	values[5] = BoolGetDatum(target->only_here);
-	everybody = pf_drain_query(all_sql, 6, types, values, NULL);
+	values[6] = BoolGetDatum(target->mode == PF_ALL && strategy->recycles);
+	everybody = pf_drain_query(all_sql, 7, types, values, NULL);
 	foreach(lc, everybody)
 	{
 		PfBlocker  *seen = lfirst(lc);
@@ -455,4 +459,28 @@ pf_sessions_left_alone(const PfTarget *target, bool superusers)
 					supers && exempt ? " and " : "",
 					exempt ? psprintf(INT64_FORMAT " session%s of exempt roles", exempt, exempt == 1 ? "" : "s") : "",
 					supers + exempt == 1 ? "is" : "are");
+}
+
+/* See sessions.h. */
+int
+pf_sessions_newcomers(const PfFreeze *freeze)
+{
+	Oid			types[] = {OIDOID, TEXTOID, TIMESTAMPTZOID};
+	Datum		values[3];
+	bool		isnull;
+	int			count;
+	PfSpi		spi;
+
+	values[0] = ObjectIdGetDatum(freeze->target.oid);
+	values[1] = CStringGetTextDatum(pf_kind_name(freeze->target.kind));
+	values[2] = TimestampTzGetDatum(freeze->engaged_at);
+	pgstat_clear_backend_activity_snapshot();
+	spi = pf_spi_begin();
+	journal_execute("SELECT count(*)::int FROM pg_stat_activity"
+					" WHERE backend_type = 'client backend' AND backend_start >= $3 AND datid IS NOT NULL"
+					" AND CASE $2 WHEN 'role' THEN usesysid = $1 WHEN 'database' THEN datid = $1 ELSE true END",
+					3, types, values, NULL, false);
+	count = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pf_spi_end(spi);
+	return count;
 }

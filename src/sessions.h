@@ -24,7 +24,8 @@ extern ArrayType *pf_sessions_there(void);
  * not be waited for; NULL: all.  Not the session that
  * freezes, walsenders, autovacuum, pg_freeze's processes, nor sessions of
  * superusers unless "superusers" says so or the target is that role, nor roles
- * in pg_freeze.exempt_roles where the target is a database or the cluster.  A process that is
+ * in pg_freeze.exempt_roles where the target is a database or the cluster, nor, in
+ * mode all of the cluster, roles for replication, which may log in.  A process that is
  * still starting is one of them, until it can be told that it has read the
  * changed catalogs, or whose it is.  Needs a transaction; uses SPI.
  */
@@ -33,6 +34,12 @@ extern List *pf_sessions_left(const PfStrategy *strategy, const PfTarget *target
 
 /* Sessions of the target that are left alone: a line for the leak list, NULL: none.  Needs a transaction. */
 extern char *pf_sessions_left_alone(const PfTarget *target, bool superusers);
+
+/*
+ * How many sessions of the target there are that began when it was frozen,
+ * whosever they are.  Needs a transaction.
+ */
+extern int	pf_sessions_newcomers(const PfFreeze *freeze);
 
 /* A session of a target, as a drain sees it. */
 typedef struct PfSession

@@ -270,6 +270,19 @@ sub callers
 	is($state, '42704', 'nor is one that does not exist');
 	is(sql($node, 'SELECT count(*) FROM freeze_status'), '0', 'nothing is frozen');
 
+	# a session that does not react
+	$session = session('app');
+	my $pid = sql($node, q{SELECT pid FROM pg_stat_activity WHERE usename = 'app'});
+	my $before = log_size($node);
+	kill 'STOP', $pid;
+	my $stop = start_sql($node, q{SET pg_freeze.terminate_wait = '50ms'; SET pg_freeze.drain_log_after = '500ms'; SELECT stop_role('app', 'now')});
+	$node->wait_for_log(qr/pg_freeze: freeze \d+ waits for: session $pid /, $before);
+	kill 'CONT', $pid;
+	($state, undef, $err) = finish_sql($stop);
+	is($state, '', 'it does not give up with a session that does not react') || diag($err);
+	is(of_role('app'), '0', 'nobody is left');
+	undo($err =~ /to undo it: (SELECT .*;)/);
+
 	# settings are for other freezes
 	$session = session('app');
 	(undef, undef, $undo, $err) = do {

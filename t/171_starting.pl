@@ -66,7 +66,8 @@ foreach my $name (sort keys %freeze)
 	like($err, qr/session $pid of role app, starting: is still starting/, "$name: names it");
 	like($err, qr/on_drain_timeout => 'cancel'/, "$name: and says what would help");
 
-	my $call = start_sql($node, "$freeze, drain_timeout => '1h')");
+	# not to be ended between its statements
+	my $call = start_sql($node, "SET pg_freeze.idle_wait = '1h'; $freeze, drain_timeout => '1h')");
 	wait_until($node, qq{SELECT pid = $pid AND what = 'is still starting' FROM freeze_blockers});
 	is(sql($node, "SELECT role, state, in_flight, next_rung, why FROM freeze_sessions WHERE pid = $pid"),
 		'app|starting|t|terminate|is still starting', "$name: freeze_sessions shows it");

@@ -556,7 +556,7 @@ static void
 give_up_freeze(PfLadder *ladder, List *blockers)
 {
 	static const char *const wait_for_them =
-	"Wait for them to end and try again, give more time with drain_timeout, or let pg_freeze end them with on_drain_timeout => 'cancel'.";
+	"Wait for them to end and try again, give more time with drain_timeout, or let pg_freeze do it: on_drain_timeout => 'cancel' cancels statements, 'terminate' ends sessions too.";
 	static const char *const terminate =
 	"A session that is idle in a transaction cannot be cancelled: end it yourself, or use on_drain_timeout => 'terminate'.";
 	static const char *const end_them =

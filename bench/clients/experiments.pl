@@ -240,8 +240,8 @@ sub born
 # a client of strategy read_only that wants to write all the same
 sub overridden
 {
-	my ($client, $how) = @_;
-	my $c = start($client, 'direct');
+	my ($client, $how, $more) = @_;
+	my $c = start($client, 'direct', address => address($client, $ENV{PORT}, 'bench') . ($more // ''));
 	my $frozen = freeze($freeze{'read_only'});
 	my $said;
 
@@ -272,26 +272,24 @@ sub pools
 	}
 	if ($there{hikari})
 	{
+		line('hikari, readOnlyMode=always, read_only overridden by what the driver offers', sub { overridden('hikari', 'readwrite', '&readOnlyMode=always') });
 		line('hikari, initializationFailTimeout=-1, pool made in a freeze, disconnect', sub { born('hikari', $freeze{'disconnect role'}, words => ['initializationFailTimeout=-1']) });
 		line('hikari, initializationFailTimeout=-1, pool made in a freeze, gate all', sub { born('hikari', $freeze{'gate all wait'}, words => ['initializationFailTimeout=-1']) });
-		foreach my $query ('SELECT 1', q{SELECT 1/(current_setting('transaction_read_only') = 'off')::int})
-		{
-			foreach my $name ('disconnect role', 'read_only')
-			{
-				line("hikari, connectionTestQuery=$query, $name", sub { during('hikari', 'direct', $freeze{$name}, words => ["connectionTestQuery=$query"]) });
-			}
-		}
+		line("hikari, connectionTestQuery=SELECT 1, $_", do { my $name = $_; sub { during('hikari', 'direct', $freeze{$name}, words => ['connectionTestQuery=SELECT 1']) } })
+		  foreach 'disconnect role', 'read_only';
 	}
 	if ($there{node})
 	{
 		foreach my $way (@ways)
 		{
-			my $c = working('node', $way, env => { DEAF => 1 });
-			my $frozen = freeze($freeze{'disconnect role'});
-			my $got = ask($c, 'write', 5);
-			thaw($frozen);
-			line("node, no listener for 'error', $way, disconnect", sub { $got ? short($got) : 'waits' });
-			finish($c);
+			line("node, no listener for 'error', $way, disconnect", sub {
+				my $c = working('node', $way, env => { DEAF => 1 });
+				my $frozen = freeze($freeze{'disconnect role'});
+				my $got = ask($c, 'write', 5);
+				thaw($frozen);
+				finish($c);
+				return $got ? short($got) : 'waits';
+			});
 		}
 	}
 	return;

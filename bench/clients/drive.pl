@@ -149,6 +149,8 @@ sub answer
 			waitpid $c->{pid}, 0;
 			$c->{gone} = 1;
 			$c->{busy} = 0;
+			no warnings 'io';
+			close $c->{to};
 			return { ok => 0, state => '-', class => 'process', text => 'ended with status ' . ($? >> 8), ms => 0, took => time - $c->{asked} };
 		}
 	}

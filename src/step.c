@@ -189,10 +189,11 @@ pf_run_step(PfFreeze *freeze, PfStepFunc step, void *arg, int64 patience)
 			ReThrowError(error);
 		if (GetCurrentTimestamp() >= end)
 		{
-			if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			/* not in our own words */
+			if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || error->hint == NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-						 errmsg("privileges are being changed by other transactions"),
+						 errmsg("other transactions are changing the same catalogs"),
 						 errdetail("The last conflict: %s.", error->message),
 						 errhint("Look in pg_locks and pg_stat_activity who is in the middle of DDL, GRANT or ANALYZE, and try again.")));
 			ReThrowError(error);

@@ -235,20 +235,29 @@ pf_value_read(const PfValue *value, char **text)
 	return read_version(value, text, &version);
 }
 
-/* Updates a row of pg_authid or pg_database. */
+/*
+ * Updates a row of pg_authid or pg_database.  It is copied once it is locked:
+ * VACUUM changes rows of pg_database in place.
+ */
 static void
-update_row(Oid catalog, int cache, Oid oid, bool *(*column) (HeapTuple), bool on, const PfValue *value)
+update_row(Oid catalog, Oid index, AttrNumber key_column, Oid oid, bool *(*column) (HeapTuple), bool on, const PfValue *value)
 {
 	Relation	rel = table_open(catalog, RowExclusiveLock);
-	HeapTuple	tuple = SearchSysCacheCopy1(cache, ObjectIdGetDatum(oid));
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 	HeapTuple	newtuple;
 
+	ScanKeyInit(&key, key_column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, index, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple) || !pf_tuple_lock(rel, tuple))
 		pf_raise_busy(pf_value_text(value));
 	newtuple = heap_copytuple(tuple);
 	*column(newtuple) = on;
 	CatalogTupleUpdate(rel, &newtuple->t_self, newtuple);
 	pf_tuple_unlock(rel, tuple);
+	systable_endscan(scan);
 	table_close(rel, NoLock);
 }
 
@@ -300,10 +309,10 @@ write_value(const PfValue *value, const char *text)
 	switch (value->kind)
 	{
 		case PF_VALUE_LOGIN:
-			update_row(AuthIdRelationId, AUTHOID, value->role, can_login, strcmp(text, "true") == 0, value);
+			update_row(AuthIdRelationId, AuthIdOidIndexId, Anum_pg_authid_oid, value->role, can_login, strcmp(text, "true") == 0, value);
 			break;
 		case PF_VALUE_CONNECTIONS:
-			update_row(DatabaseRelationId, DATABASEOID, value->database, allows_connections, strcmp(text, "true") == 0, value);
+			update_row(DatabaseRelationId, DatabaseOidIndexId, Anum_pg_database_oid, value->database, allows_connections, strcmp(text, "true") == 0, value);
 			break;
 		case PF_VALUE_SETTING:
 			alter_setting(value, text);

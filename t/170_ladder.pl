@@ -351,7 +351,7 @@ drains('state', q{state => 'idle in transaction', role => 'app'});
 crowd();
 sql($node, q{SELECT pg_sleep(greatest(0, extract(epoch FROM max(state_change) + interval '1100 ms' - clock_timestamp()))) FROM pg_stat_activity WHERE usename = 'app'});
 my $new = session('new', user => 'app');
-drains('age', q{role => 'app', older_than => '1 s'}, 'app one', 'app two');
+drains('age', q{role => 'app', older_than => '1 s' + (SELECT clock_timestamp() - state_change FROM pg_stat_activity WHERE application_name = 'new')}, 'app one', 'app two');
 is($new->query('SELECT 1;'), '1', 'freeze_drain by age: the new one is still there');
 $new->quit;
 forget('new');

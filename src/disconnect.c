@@ -143,6 +143,11 @@ disconnect_admit(const PfTarget *target)
 			   psprintf("Connect to another database that has the extension, and run it there: SELECT freeze_database(%s, mode => 'all', strategy => 'disconnect');", name));
 	if (target->kind == PF_DATABASE && (held = pf_values_held_from(target->oid)) != NULL)
 		refuse(target, psprintf("There is %s, which is thawed from there.", held), "Thaw that first, or wait until it is over.");
+	/* one who is a superuser by SET ROLE only */
+	if (target->kind == PF_CLUSTER && is_held(wanted_roles(), GetSessionUserId()))
+		refuse(target, psprintf("You have logged in as role %s, and could not do so again.",
+								quote_identifier(GetUserNameFromId(GetSessionUserId(), false))),
+			   "Log in as a superuser, or add that role to pg_freeze.exempt_roles.");
 	if (target->kind != PF_ROLE)
 		return;
 	if (target->oid == GetUserId() || target->oid == GetSessionUserId())

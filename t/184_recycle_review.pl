@@ -76,4 +76,11 @@ is($standby->query_safe('SELECT 1'), '1', '... and its session not ended');
 is(sql($node, q{SELECT coalesce(held::text, 'unknown') || coalesce(lost_reason, '') FROM thaw_cluster()}), 'unknown', '... which is a leak, no gap');
 $standby->quit;
 
+# who is a superuser by SET ROLE only would lock himself out
+sql($node, 'CREATE ROLE dba LOGIN IN ROLE ' . sql($node, 'SELECT quote_ident(current_user)'));
+my ($state, undef, $refused) = try_sql($node, 'SET ROLE ' . sql($node, 'SELECT quote_ident(current_user)') . q{;
+SELECT freeze_cluster('all', strategy => 'disconnect')}, user => 'dba');
+is($state, '55000', 'a cluster is not disconnected by who could not log in again');
+like($refused, qr/You have logged in as role dba/, '... and he is told why');
+
 done_testing();

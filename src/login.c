@@ -69,13 +69,12 @@ typedef struct Database
 static bool
 may_connect(HeapTuple tuple, TupleDesc desc, Oid role)
 {
-	Oid			owner = ((Form_pg_database) GETSTRUCT(tuple))->datdba;
 	bool		isnull;
 	Datum		datum = heap_getattr(tuple, Anum_pg_database_datacl, desc, &isnull);
 	Acl		   *acl;
 
 	/* by default PUBLIC has it; what is stored elsewhere can't be read yet */
-	if (isnull || VARATT_IS_EXTERNAL(DatumGetPointer(datum)) || pf_role_belongs(role, owner))
+	if (isnull || VARATT_IS_EXTERNAL(DatumGetPointer(datum)))
 		return true;
 	acl = DatumGetAclP(datum);
 	for (int i = 0; i < ACL_NUM(acl); i++)

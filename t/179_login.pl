@@ -208,6 +208,9 @@ is(login('reader', database => 'store'), 'in', 'as a superuser it gets in');
 sql($node, 'ALTER ROLE reader NOSUPERUSER');
 sql($node, "SELECT thaw($id)", db => 'store');
 is(login('reader', database => 'store'), 'in', 'after the thaw it gets in');
+$id = sql($node, q{SET pg_freeze.disconnect_role = 'connect'; SELECT freeze_role('reader', mode => 'all')}, db => 'store');
+is(login('reader', database => 'store'), '57P03', 'owning the database doesn\'t let it in');
+sql($node, "SELECT thaw($id)", db => 'store');
 
 # --- not preloaded ------------------------------------------------------------------
 

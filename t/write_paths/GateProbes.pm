@@ -212,7 +212,11 @@ sub gate_functions
 	probe(fast_lo_creat => run => sub { $_[0]{s}->call($oid{lo_creat}, -1) });
 	probe(fast_notify => listened(run => sub { $_[0]{s}->call($oid{pg_notify}, 'path', '') }));
 	probe(fast_emit => look => \&emitted,
-		run => sub { $_[0]{s}->call($o->value("SELECT 'pg_logical_emit_message(bool,text,text)'::regprocedure::oid"), 'f', 'path', 'x') });
+		run => sub {
+			my $flush = $version >= 17;
+			my $oid = $o->value("SELECT 'pg_logical_emit_message(bool,text,text" . ($flush ? ',bool' : '') . ")'::regprocedure::oid");
+			return $_[0]{s}->call($oid, 'f', 'path', 'x', $flush ? 'f' : ());
+		});
 	probe(fast_heap => run => sub { $_[0]{s}->call($o->value("SELECT 'obs.probe_heap'::regproc::oid"), $o->value("SELECT 'w.t2'::regclass::oid")) });
 	probe(fast_read => setup => [ "SELECT lo_from_bytea(4711, 'abc')", 'GRANT SELECT ON LARGE OBJECT 4711 TO app' ], run => sub {
 			my ($s) = $_[0]{s};

@@ -44,8 +44,8 @@ sub probes_recycled
 	probe(idle_overrides => before => 'SET default_transaction_read_only = off', run => $insert);
 	probe(characteristics => [ 'SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE', $insert ]);
 	probe(do_override => "DO \$\$BEGIN PERFORM set_config('default_transaction_read_only', 'off', false); COMMIT; $insert; END\$\$");
-	probe(function_override => setup => [ "CREATE FUNCTION w.rw() RETURNS void SET transaction_read_only = off LANGUAGE sql AS '$insert'",
-			'GRANT EXECUTE ON FUNCTION w.rw() TO app' ], run => 'SELECT w.rw()', code => '25001');
+	probe(function_override => setup => [ "CREATE FUNCTION w.rw() RETURNS void SET default_transaction_read_only = off LANGUAGE sql AS '$insert'",
+			'GRANT EXECUTE ON FUNCTION w.rw() TO app' ], run => 'SELECT w.rw()');
 	probe(copy_file => @superuser, run => "COPY (SELECT 1) TO '$file'", clean => sub { unlink $file });
 	probe(lo_export => @superuser, run => "SELECT lo_export(4711, '$file')", clean => sub { unlink $file });
 	probe(alter_system_superuser => setup => 'ALTER ROLE app SUPERUSER', run => "ALTER SYSTEM SET work_mem = '5MB'", clean => 'ALTER SYSTEM RESET work_mem',

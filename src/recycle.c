@@ -112,8 +112,8 @@ pf_recycle_told(PfFreeze *freeze)
 {
 	static const char sql[] =
 		"SELECT nullif(concat_ws(', ',"
-		" nullif(count(*) FILTER (WHERE rung <> 'cancel'), 0) || CASE WHEN count(*) FILTER (WHERE rung <> 'cancel') = 1 THEN ' session' ELSE ' sessions' END || ' ended',"
-		" nullif(count(*) FILTER (WHERE rung = 'cancel'), 0) || CASE WHEN count(*) FILTER (WHERE rung = 'cancel') = 1 THEN ' statement' ELSE ' statements' END || ' cancelled'), '')"
+		" nullif(count(DISTINCT pid) FILTER (WHERE rung <> 'cancel'), 0) || CASE WHEN count(DISTINCT pid) FILTER (WHERE rung <> 'cancel') = 1 THEN ' session' ELSE ' sessions' END || ' ended',"
+		" nullif(count(DISTINCT pid) FILTER (WHERE rung = 'cancel'), 0) || CASE WHEN count(DISTINCT pid) FILTER (WHERE rung = 'cancel') = 1 THEN ' statement' ELSE ' statements' END || ' cancelled'), '')"
 		" FROM @.freeze_journal_session WHERE freeze_id = $1";
 	MemoryContext context = CurrentMemoryContext;
 	PfSpi		spi = pf_spi_begin();

@@ -112,9 +112,11 @@ pf_recycle_told(PfFreeze *freeze)
 {
 	static const char sql[] =
 		"SELECT nullif(concat_ws(', ',"
-		" nullif(count(DISTINCT pid) FILTER (WHERE rung <> 'cancel'), 0) || CASE WHEN count(DISTINCT pid) FILTER (WHERE rung <> 'cancel') = 1 THEN ' session' ELSE ' sessions' END || ' ended',"
-		" nullif(count(DISTINCT pid) FILTER (WHERE rung = 'cancel'), 0) || CASE WHEN count(DISTINCT pid) FILTER (WHERE rung = 'cancel') = 1 THEN ' statement' ELSE ' statements' END || ' cancelled'), '')"
-		" FROM @.freeze_journal_session WHERE freeze_id = $1";
+		" nullif(ended, 0) || CASE ended WHEN 1 THEN ' session' ELSE ' sessions' END || ' ended',"
+		" nullif(cancelled, 0) || CASE cancelled WHEN 1 THEN ' statement' ELSE ' statements' END || ' cancelled'), '')"
+		" FROM (SELECT count(DISTINCT pid) FILTER (WHERE rung <> 'cancel') AS ended,"
+		" count(DISTINCT pid) FILTER (WHERE rung = 'cancel') AS cancelled"
+		" FROM @.freeze_journal_session WHERE freeze_id = $1) AS s";
 	MemoryContext context = CurrentMemoryContext;
 	PfSpi		spi = pf_spi_begin();
 	Oid			type = INT8OID;

@@ -390,8 +390,13 @@ sub probes_processes
 			poll(sub { $o->value("SELECT count(*) FROM w.t2") || $o->value($sign) =~ /^(t|[1-9])/ });
 			return undef;
 		},
-		clean => [ 'ALTER SUBSCRIPTION sub DISABLE', 'ALTER SUBSCRIPTION sub SET (slot_name = NONE)', 'DROP SUBSCRIPTION sub',
-			"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'sub'" ]);
+		clean => sub {
+			my $error = statements($o, 'ALTER SUBSCRIPTION sub DISABLE', 'ALTER SUBSCRIPTION sub SET (slot_name = NONE)', 'DROP SUBSCRIPTION sub',
+				"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'sub'");
+			die "clean: $error->{M}" if $error;
+			# the slot may not know yet that the row was applied, and would send it again
+			tidy_up();
+		});
 	probe(worker => silent => 1, run => sub { statements($o, "SELECT obs.worker('app', '$insert')") });
 	my $parallel = $version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
 	probe(parallel => [ "SET $parallel = on", 'CREATE TABLE w.new AS SELECT count(*) FROM w.t' ]);

@@ -17,10 +17,20 @@ CREATE ROLE mixed;
 CREATE SCHEMA obs;
 GRANT USAGE ON SCHEMA obs, ext TO PUBLIC;
 
-CREATE TABLE obs.base AS SELECT pg_current_xact_id()::text::bigint AS xid;
+CREATE TABLE obs.base AS SELECT pg_current_xact_id()::xid AS xid;
 
--- Everything that lies in tables, with the row headers, a line per relation; of
--- catalogs the number of rows and those that initdb did not write.
+-- Of each catalog the number of rows and those that initdb did not write: one
+-- statement, which is planned once.
+DO $$ BEGIN EXECUTE (
+	SELECT format('CREATE FUNCTION obs.look_at_catalogs() RETURNS text LANGUAGE plpgsql AS %L', 'BEGIN RETURN concat('
+		|| string_agg(format('(SELECT concat(''%1$s '', count(*), md5(string_agg(concat(ctid, xmin, xmax), '''' ORDER BY ctid)'
+			' FILTER (WHERE age(xmin) < (SELECT age(xid) FROM obs.base) OR xmax <> ''0'')), E''\n'') FROM %1$s)', c.oid::regclass), ', ' ORDER BY relname)
+		|| '); END')
+	FROM pg_class c
+	WHERE relkind = 'r' AND relnamespace = 'pg_catalog'::regnamespace AND relname NOT IN ('pg_class', 'pg_database', 'pg_largeobject'));
+END $$;
+
+-- Everything that lies in tables, with the row headers, a line per relation.
 CREATE FUNCTION obs.look(everything boolean) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	r record;
@@ -33,23 +43,21 @@ BEGIN
 		RAISE 'so that the next call locks again';
 	EXCEPTION WHEN raise_exception THEN
 	END;
-	FOR r IN SELECT c.oid::regclass::text AS name, c.relkind, n.nspname, c.relname
+	FOR r IN SELECT c.oid::regclass::text AS name, c.relkind, c.relname
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't'
 			AND n.nspname NOT IN ('pf', 'obs', 'ext', 'information_schema')
-			AND (everything OR n.nspname <> 'pg_catalog' OR c.relname = 'pg_largeobject')
+			AND (n.nspname <> 'pg_catalog' OR c.relname = 'pg_largeobject' OR (everything AND c.relname IN ('pg_class', 'pg_database')))
 		ORDER BY 1
 	LOOP
 		EXECUTE format(CASE
 			WHEN r.relkind = 'S' THEN 'SELECT concat_ws('','', last_value, is_called) FROM %s'
-			WHEN r.relname IN ('pg_class', 'pg_database') OR r.nspname <> 'pg_catalog'
-				THEN 'SELECT md5(string_agg(concat(ctid, xmin, xmax, t::text), '''' ORDER BY ctid)) FROM %s t'
-			ELSE 'SELECT concat(count(*), md5(string_agg(concat(ctid, xmin, xmax), '''' ORDER BY ctid)'
-				' FILTER (WHERE xmin::text::bigint > (SELECT xid FROM obs.base) OR xmax <> ''0''))) FROM %s' END,
+			WHEN r.relname = 'pg_largeobject' THEN 'SELECT md5(string_agg(concat(ctid, xmin, xmax), '''' ORDER BY ctid)) FROM %s'
+			ELSE 'SELECT md5(string_agg(concat(ctid, xmin, xmax, t::text), '''' ORDER BY ctid)) FROM %s t' END,
 			r.name) INTO one;
 		result := result || r.name || ' ' || coalesce(one, 'empty') || E'\n';
 	END LOOP;
-	RETURN result;
+	RETURN result || CASE WHEN everything THEN obs.look_at_catalogs() ELSE '' END;
 END $$;
 
 CREATE PROCEDURE obs.fixture(owner text, large_object boolean) LANGUAGE plpgsql AS $$
@@ -77,11 +85,11 @@ BEGIN
 	CREATE TABLE w.t (a int PRIMARY KEY, b text);
 	INSERT INTO w.t VALUES (1, 'one'), (2, 'two'), (3, 'three');
 	CREATE TABLE w.t2 (a int, b text);
-	CREATE TABLE w.cols (a int, b text);
+	CREATE TABLE w.cols (a int, b varchar(10));
 	INSERT INTO w.cols VALUES (1);
 	CREATE SEQUENCE w.q;
-	CREATE TABLE w.ident (id int GENERATED ALWAYS AS IDENTITY, b text);
-	CREATE TABLE w.def (id int DEFAULT nextval('w.q'), b text);
+	CREATE TABLE w.ident (id int GENERATED ALWAYS AS IDENTITY, b varchar(10));
+	CREATE TABLE w.def (id int DEFAULT nextval('w.q'), b varchar(10));
 	CREATE TABLE w.p (a int) PARTITION BY LIST (a);
 	CREATE TABLE w.p1 PARTITION OF w.p FOR VALUES IN (1);
 	CREATE VIEW w.v AS SELECT * FROM w.t;

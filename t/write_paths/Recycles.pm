@@ -159,7 +159,7 @@ sub freeze_over
 	foreach my $one (@waits)
 	{
 		ok($blocks{ $who->($one) }, "$one->[0]{id}, $name: keeps it from being frozen");
-		ok($f->idle, "$one->[0]{id}, $name: it is not frozen yet") || diag explain $f->ready;
+		ok($f->idle, "$one->[0]{id}, $name: it is not frozen yet");
 	}
 	# all that wait for the one advisory lock go on at once
 	foreach my $goes (0, 1)

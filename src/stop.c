@@ -10,8 +10,9 @@
  *
  * Runs in the caller, who asks a worker for one after the other.  Whatever ends
  * the second before it is frozen (an error, a cancel, the end of this session)
- * thaws the first.  If the server dies in between, the gate stays: the journal
- * has it with the label, and the role stays stopped.
+ * thaws the first.  If the server dies in between, or this session before it
+ * has heard of the gate, that stays: the journal has it with the label, and the
+ * role stays stopped.
  *
  *-------------------------------------------------------------------------
  */
@@ -327,6 +328,9 @@ stop_role(PG_FUNCTION_ARGS)
 		error = disconnect(step);
 	if (error)
 		ReThrowError(error);
+	/* a cancel is too late */
+	HOLD_CANCEL_INTERRUPTS();
 	tell_stopped(&target, step, no_gate);
+	RESUME_CANCEL_INTERRUPTS();
 	PG_RETURN_INT64(pg_strtoint64(step->id));
 }

@@ -67,6 +67,7 @@ sub last_words
 	while (1)
 	{
 		my ($type, $body) = eval { next_message($socket) };
+		die $@ if $@ =~ /timed out/;
 		return $state unless defined $type;
 		$state = login_result($type, $body) if $type eq 'E';
 	}

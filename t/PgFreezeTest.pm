@@ -8,6 +8,7 @@ use warnings;
 
 use Exporter 'import';
 use File::Spec ();
+use IO::Select ();
 use IO::Socket::UNIX ();
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
@@ -518,6 +519,15 @@ sub start_login
 	return $socket;
 }
 
+sub await_bytes
+{
+	my ($socket) = @_;
+
+	IO::Select->new($socket)->can_read($PostgreSQL::Test::Utils::timeout_default)
+	  or die 'timed out waiting for the server';
+	return;
+}
+
 # The type and the content of the server's next message.
 sub next_message
 {
@@ -526,11 +536,13 @@ sub next_message
 
 	while (length $head < 5)
 	{
+		await_bytes($socket);
 		sysread($socket, $head, 5 - length $head, length $head) or die 'the server hung up';
 	}
 	my ($type, $length) = unpack('aN', $head);
 	while (length $body < $length - 4)
 	{
+		await_bytes($socket);
 		sysread($socket, $body, $length - 4 - length $body, length $body) or die 'the server hung up';
 	}
 	return ($type, $body);

@@ -156,6 +156,18 @@ is(outcome($socket), 'in', 'another one after the thaw');
 	eval { $session->quit };
 }
 
+# --- a role that could not log in before ----------------------------------------
+
+{
+	my $session = start_login($node, 'agent', database => 'postgres');
+	is(outcome($session), 'in', 'a session');
+	sql($node, 'ALTER ROLE agent NOLOGIN');
+	$id = freeze(q{role('agent', mode => 'all')});
+	is(login('agent', database => 'postgres'), '28000', 'a role that the thaw will not let in hears the words of the server');
+	thaw($id);
+	sql($node, 'ALTER ROLE agent LOGIN');
+}
+
 # --- a database ---------------------------------------------------------------
 
 $id = freeze(q{database('store', mode => 'all')});
@@ -202,7 +214,6 @@ is(login('reader', database => 'store'), '57P03', 'and without not');
 sql($node, 'GRANT CONNECT ON DATABASE store TO PUBLIC');
 is(login('reader', database => 'store'), 'in', 'CONNECT by way of PUBLIC: it gets in');
 sql($node, 'REVOKE CONNECT ON DATABASE store FROM PUBLIC');
-sql($node, 'ALTER DATABASE store OWNER TO reader');
 sql($node, 'ALTER ROLE reader SUPERUSER');
 is(login('reader', database => 'store'), 'in', 'as a superuser it gets in');
 sql($node, 'ALTER ROLE reader NOSUPERUSER');

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "arguments.h"
 #include "executor/spi.h"
@@ -18,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #define LONGEST_SPAN 1000		/* years */
@@ -221,4 +223,34 @@ pf_value_row(PfReply *reply, int nvalues, char **values)
 	char	  **value = reply->arg;
 
 	*value = values[0] ? pstrdup(values[0]) : NULL;
+}
+
+/* ---- subtransactions ------------------------------------------------- */
+
+/* See arguments.h. */
+ErrorData *
+pf_try(void (*func) (void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		func(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
 }

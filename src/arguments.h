@@ -39,4 +39,7 @@ extern PfCaller pf_this_caller(void);
 extern void pf_caller_notice(PfReply *reply, int elevel, const char *message, const char *detail, const char *hint);
 extern void pf_value_row(PfReply *reply, int nvalues, char **values);
 
+/* Calls func in a subtransaction; returns the error that ends it, NULL: none does. */
+extern ErrorData *pf_try(void (*func) (void *arg), void *arg);
+
 #endif							/* PF_ARGUMENTS_H */

@@ -153,6 +153,11 @@ disconnect_admit(const PfTarget *target)
 	if (target->oid == GetUserId() || target->oid == GetSessionUserId())
 		refuse(target, psprintf("You are role %s, and could not log in again.", quote_identifier(NameStr(target->name))),
 			   "Log in as another role, and run it there.");
+	if (!superuser() && has_rolreplication(target->oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser may disconnect a role for replication"),
+				 errdetail("Role %s has REPLICATION: a standby that uses it could not connect anew.", quote_identifier(NameStr(target->name)))));
 	if (is_last_superuser(target->oid))
 		refuse(target, "No other superuser may log in.", "Make sure that another superuser can, and try again.");
 	if (target->only_here && connects_anyway(target, &how))

@@ -69,8 +69,8 @@ step_engage(PfFreeze *freeze, void *arg)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("there is nothing to freeze"),
 				 freeze->strategy->recycles ?
-				 errdetail("%s is already as strategy %s would have it, and there are no sessions to end.",
-						   pf_target_text(&freeze->target), freeze->strategy->name) :
+				 errdetail("Strategy %s has nothing to change for %s, and there are no sessions to end.",
+						   freeze->strategy->name, pf_target_text(&freeze->target)) :
 				 errdetail("%s holds nothing in this database that strategy %s takes in mode %s.",
 						   pf_target_text(&freeze->target), freeze->strategy->name,
 						   pf_mode_name(freeze->target.mode)),

@@ -81,9 +81,22 @@ read_only_check(const PfTarget *target, PfEmit emit, void *arg)
 	pf_recycle_check(emit, arg, wanted(target));
 }
 
+/* Whether no session of a role ever reads its settings. */
+static bool
+is_nobody(PfFreeze *freeze)
+{
+	PfValue		login = {PF_VALUE_LOGIN, InvalidOid, freeze->target.oid};
+	char	   *can;
+
+	return freeze->target.kind == PF_ROLE && pf_value_read(&login, &can) && pf_value_is_held(&login, can) &&
+		pf_values_held(PF_VALUE_LOGIN) == NIL && pf_recycle_sessions(freeze) == NIL;
+}
+
 static int64
 read_only_engage(PfFreeze *freeze, int64 *covered)
 {
+	if (freeze->state == PF_ENGAGING && is_nobody(freeze))
+		return 0;
 	return pf_recycle_engage(freeze, covered, wanted(&freeze->target));
 }
 

@@ -18,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "arguments.h"
 #include "board.h"
 #include "catalog/pg_type.h"
@@ -31,7 +30,6 @@
 #include "step.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "values.h"
 
@@ -89,34 +87,19 @@ freeze_step(const PfStrategy *strategy, const PfTarget *target, const char *labe
 	return step;
 }
 
-/*
- * Runs a step in a subtransaction.  Returns the error, NULL: there was none.
- */
+static void
+call_worker(void *arg)
+{
+	Step	   *step = arg;
+
+	(void) pf_worker_call(step->request, offsetof(PfRequest, ids) + step->request->nids * sizeof(int64), &step->reply, false);
+}
+
+/* Runs a step.  Returns the error, NULL: there was none. */
 static ErrorData *
 run(Step *step)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		(void) pf_worker_call(step->request, offsetof(PfRequest, ids) + step->request->nids * sizeof(int64), &step->reply, false);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
+	return pf_try(call_worker, step);
 }
 
 /* ---- the gate --------------------------------------------------------- */

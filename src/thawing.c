@@ -30,7 +30,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -274,34 +273,29 @@ thaw_in(const Home *home, PfReply *reply)
 	return false;
 }
 
-/*
- * The same, in a subtransaction: what fails in one database doesn't keep
- * the others frozen.  Returns the error.
- */
+typedef struct ThawIn
+{
+	const Home *home;
+	PfReply    *reply;
+	bool		at_once;
+} ThawIn;
+
+static void
+thaw_in_one(void *arg)
+{
+	ThawIn	   *thaw = arg;
+
+	thaw->at_once = thaw_in(thaw->home, thaw->reply);
+}
+
+/* The same; what fails in one database doesn't keep the others frozen.  Returns the error. */
 static ErrorData *
 try_thaw_in(const Home *home, PfReply *reply, bool *at_once)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ThawIn		thaw = {home, reply, true};
+	ErrorData  *error = pf_try(thaw_in_one, &thaw);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		*at_once &= thaw_in(home, reply);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	*at_once &= thaw.at_once;
 	if (error && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
 	if (error && is_any_open(home->freezes))

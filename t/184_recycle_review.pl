@@ -83,4 +83,14 @@ SELECT freeze_cluster('all', strategy => 'disconnect')}, user => 'dba');
 is($state, '55000', 'a cluster is not disconnected by who could not log in again');
 like($refused, qr/You have logged in as role dba/, '... and he is told why');
 
+# what would stop nobody, or a standby
+my $answer;
+($answer, undef, $refused) = try_sql($node, q{SELECT freeze_role('writers', strategy => 'read_only')});
+is($answer, '55000', 'no session has the settings of a role that may not log in');
+like($refused, qr/there is nothing to freeze/, '... and that is said');
+sql($node, q{CREATE ROLE oncall LOGIN; GRANT USAGE ON SCHEMA public TO oncall; GRANT EXECUTE ON FUNCTION freeze_role TO oncall});
+($answer, undef, $refused) = try_sql($node, q{SELECT freeze_role('standby', mode => 'all', strategy => 'disconnect')}, user => 'oncall');
+is($answer, '42501', 'only a superuser keeps a role for replication out');
+is(sql($node, 'SELECT count(*) FROM freeze_status'), '0', '... nothing is frozen');
+
 done_testing();

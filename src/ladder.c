@@ -8,7 +8,9 @@
  * and holds nothing between two looks.  freeze_drain() climbs the same ladder
  * in the caller's backend.
  *
- * Where sessions are recycled, those that are idle are ended at every look.
+ * Where sessions are recycled, those that are idle are ended at every look, and
+ * those that have begun another transaction since the door was closed: a session
+ * with one transaction after the other may never be seen between two.
  * The rungs come once drain_timeout is over, as far as on_drain_timeout says:
  * sessions that are idle in a transaction, cancel, terminate.  Each gives time
  * before the next, unless there is nobody whom it reaches.
@@ -179,17 +181,17 @@ note_signalled(PfLadder *ladder, const PfBlocker *blocker, PfRung rung)
 
 /*
  * $1 pids, $2 and $3 when they and their transactions began, $4 must be idle for
- * that many ms.  The signal comes in the list of results, when all conditions
- * have been looked at.
+ * that many ms, or in a transaction that began after $5.  The signal comes in the
+ * list of results, when all conditions have been looked at.
  */
 #define STILL_SQL \
 	"WITH still AS MATERIALIZED (\n" \
-	"	SELECT b.n, b.pid\n" \
+	"	SELECT b.n, b.pid, coalesce(s.xact_start > $5, false) AS later\n" \
 	"	FROM unnest($1, $2, $3) WITH ORDINALITY AS b (pid, backend_start, xact_start, n)\n" \
 	"		LEFT JOIN pg_stat_activity s ON s.pid = b.pid\n" \
 	"	WHERE CASE WHEN b.backend_start IS NULL THEN s.pid IS NULL OR s.state = 'starting'\n" \
-	"		ELSE s.backend_start = b.backend_start AND s.xact_start IS NOT DISTINCT FROM b.xact_start END\n" \
-	"		AND ($4 IS NULL OR s.state = 'disabled' OR s.state = 'idle' AND s.state_change <= clock_timestamp() - $4 * interval '1 ms'))\n"
+	"		ELSE s.backend_start = b.backend_start AND (s.xact_start IS NOT DISTINCT FROM b.xact_start OR s.xact_start > $5) END\n" \
+	"		AND ($4 IS NULL OR s.state = 'disabled' OR s.xact_start > $5 OR s.state = 'idle' AND s.state_change <= clock_timestamp() - $4 * interval '1 ms'))\n"
 #define SIGNAL_SQL(function) \
 	STILL_SQL "SELECT n FROM (SELECT n, " function " (pid) AS sent FROM still OFFSET 0) AS signalled WHERE sent"
 
@@ -206,11 +208,12 @@ end_idle(int pid)
 static void
 signal_all(PfLadder *ladder, List *blockers, PfRung rung)
 {
-	Oid			types[] = {INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4OID};
+	Oid			types[] = {INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4OID, TIMESTAMPTZOID};
 	int			n = list_length(blockers);
 	Datum	   *columns[3];
 	bool	   *isnull[3];
-	Datum		values[4];
+	Datum		values[5];
+	char		nulls[6] = "     ";
 	int			dim = n;
 	int			lower = 1;
 	PfSpi		spi;
@@ -236,20 +239,34 @@ signal_all(PfLadder *ladder, List *blockers, PfRung rung)
 													   i == 0 ? true : FLOAT8PASSBYVAL,
 													   i == 0 ? TYPALIGN_INT : TYPALIGN_DOUBLE));
 	values[3] = Int32GetDatum(ladder->options->idle_wait);
+	nulls[3] = rung == PF_RUNG_IDLE ? ' ' : 'n';
+	values[4] = TimestampTzGetDatum(ladder->closed_at);
+	nulls[4] = rung == PF_RUNG_IDLE && ladder->closed_at != 0 ? ' ' : 'n';
 	pgstat_clear_backend_activity_snapshot();
 	spi = pf_spi_begin();
-	journal_execute(rung == PF_RUNG_IDLE ? STILL_SQL "SELECT n FROM still" :
+	journal_execute(rung == PF_RUNG_IDLE ? STILL_SQL "SELECT n, later FROM still" :
 					terminates(rung) ? SIGNAL_SQL("pg_terminate_backend") : SIGNAL_SQL("pg_cancel_backend"),
-					4, types, values, rung == PF_RUNG_IDLE ? NULL : "   n", false);
+					5, types, values, nulls, false);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		null;
 		int64		which = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+		PfBlocker  *blocker = list_nth(blockers, which - 1);
 
-		if (rung != PF_RUNG_IDLE || end_idle(((PfBlocker *) list_nth(blockers, which - 1))->pid))
-			note_signalled(ladder, list_nth(blockers, which - 1), rung);
+		if (rung == PF_RUNG_IDLE &&
+			!(DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &null)) ?
+			  kill(blocker->pid, SIGTERM) == 0 : end_idle(blocker->pid)))
+			continue;
+		note_signalled(ladder, blocker, rung);
 	}
 	pf_spi_end(spi);
+}
+
+/* Whether a session that is to go has begun another transaction instead. */
+static bool
+goes_on(PfLadder *ladder, const PfBlocker *blocker)
+{
+	return ladder->closed_at != 0 && blocker->since > ladder->closed_at && pf_rung_reaches(PF_RUNG_TERMINATE, blocker, ladder->options);
 }
 
 /* Whom a rung reaches; at rung idle not again. */
@@ -260,8 +277,8 @@ reached(PfLadder *ladder, List *blockers, PfRung rung)
 	ListCell   *lc;
 
 	foreach(lc, blockers)
-		if (pf_rung_reaches(rung, lfirst(lc), ladder->options) &&
-			!(rung == PF_RUNG_IDLE && has_ended(ladder, lfirst(lc), rung)))
+		if (rung != PF_RUNG_IDLE ? pf_rung_reaches(rung, lfirst(lc), ladder->options) :
+			(pf_rung_reaches(rung, lfirst(lc), ladder->options) || goes_on(ladder, lfirst(lc))) && !has_ended(ladder, lfirst(lc), rung))
 			result = lappend(result, lfirst(lc));
 	return result;
 }
@@ -620,7 +637,10 @@ pf_drain(PfFreeze *freeze, const PfOptions *options, PfReply *reply)
 	};
 
 	if (freeze->strategy->recycles)
+	{
 		drain.there = pf_sessions_there();
+		ladder.closed_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), options->idle_wait);
+	}
 	else
 	{
 		begin_transaction(&ladder);
@@ -675,6 +695,7 @@ pf_drain_newcomers(PfFreeze *freeze, int caller, int patience)
 		.options = &options,
 		.name = psprintf("thaw of freeze " INT64_FORMAT, freeze->id),
 		.recycles = true,
+		.closed_at = GetCurrentTimestamp(),
 		.arg = &drain,
 		.begin = begin_transaction,
 		.end = end_transaction,

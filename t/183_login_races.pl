@@ -138,5 +138,29 @@ foreach my $kind ('disconnect cluster', 'read_only database')
 	same_privileges(privileges($node), $before, "$kind: nothing is left of it");
 }
 
+# Sessions with one transaction after the other, which are hardly ever seen idle;
+# the one that they are in when the door is closed may end.
+foreach my $kind ('disconnect role', 'read_only role')
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir('busy');
+	my @clients = StormClient::start($node, "$dir/stop", map { [ 'app', 'shop', 'busy', 'writes', 1 ] } 1 .. 3);
+	my $writer = open_session($node, user => 'app', db => 'shop');
+
+	wait_until($node, q{SELECT count(*) = 3 FROM pg_stat_activity WHERE application_name = 'storm busy' AND query LIKE '%pg_sleep%'});
+	$writer->query_safe("BEGIN; $insert;");
+	my $running = start_sql($node, sprintf "SELECT $calls{$kind}[0], drain_timeout => '20s')", 'app');
+	# they are ended while he is waited for
+	wait_until($node, q{SELECT (SELECT count(*) FROM freeze_journal_session s WHERE freeze_id = (SELECT max(id) FROM freeze_journal) AND application = 'storm busy') >= 3});
+	is($writer->query('COMMIT; SELECT 1;'), '1', "$kind: who was in a transaction when the door was closed may end it");
+	my ($state, $id, $err) = finish_sql($running);
+	is($state, '', "$kind: busy sessions are ended when they have begun another transaction") || diag($err);
+	append_to_file("$dir/stop", '');
+	my @events = StormClient::finish(@clients);
+	my @first = map { my $file = $_; (grep { $_->{file} eq $file && $_->{what} eq 'statement' } @events)[0] } map { $_->{file} } @clients;
+	is(join(' ', map { $_->{outcome} } @first), 'ok ok ok', "$kind: and not before");
+	$writer->{run}->kill_kill;
+	thaw("$kind, busy", $id);
+}
+
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|XX000/, 'nothing strange is in the log');
 done_testing();

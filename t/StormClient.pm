@@ -62,7 +62,8 @@ sub query
 }
 
 # kind: "short" logs in, writes and leaves; "stay" stays, and writes in and
-# without transactions until somebody ends it; "idle" does nothing.
+# without transactions until somebody ends it; "busy" stays and is never idle for
+# long; "idle" does nothing.
 sub run
 {
 	my ($path, $user, $database, $kind, $table, $file, $stop) = @_;
@@ -115,6 +116,10 @@ sub run
 				}
 				usleep(rand(30_000));
 			}
+		}
+		elsif ($kind eq 'busy')
+		{
+			$there = $say->("$insert; SELECT pg_sleep(0.3)") while $there && !-e $stop;
 		}
 		else
 		{
@@ -171,7 +176,7 @@ sub finish
 		$client->{harness}->finish;
 		foreach my $line (split /\n/, PostgreSQL::Test::Utils::slurp_file($client->{file}))
 		{
-			my %event = (user => $client->{user}, database => $client->{database}, kind => $client->{kind});
+			my %event = (user => $client->{user}, database => $client->{database}, kind => $client->{kind}, file => $client->{file});
 			@event{qw(what begin end outcome login word)} = split / /, $line;
 			push @events, \%event;
 		}

@@ -1,9 +1,8 @@
 # Strategies disconnect and read_only: freezes of a role, a database and the
 # cluster overlap at random, made and thawed from two databases, up to three of
 # them at a time, some by their deadlines, with immediate shutdowns in between.
-# After each step whoever a live freeze
-# covers is stopped, and nobody else; in the end the shared catalogs are what they
-# were.
+# After each step whoever a live freeze covers is stopped, and nobody else; in the
+# end the shared catalogs are what they were.
 #
 # PF_STEPS (14): how many, PF_SEED: which ones (printed).
 

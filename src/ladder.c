@@ -708,7 +708,7 @@ pf_drain_newcomers(PfFreeze *freeze, int caller, int patience)
 
 	(void) pf_ladder_climb(&ladder);
 	begin_transaction(&ladder);
-	left = pf_sessions_newcomers(freeze);
+	left = pf_sessions_newcomers(freeze, drain.there);
 	end_transaction(&ladder);
 	MemoryContextSwitchTo(context);
 	return left;

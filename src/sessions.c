@@ -463,10 +463,10 @@ pf_sessions_left_alone(const PfTarget *target, bool superusers)
 
 /* See sessions.h. */
 int
-pf_sessions_newcomers(const PfFreeze *freeze)
+pf_sessions_newcomers(const PfFreeze *freeze, ArrayType *there)
 {
-	Oid			types[] = {OIDOID, TEXTOID, TIMESTAMPTZOID};
-	Datum		values[3];
+	Oid			types[] = {OIDOID, TEXTOID, TIMESTAMPTZOID, INT4ARRAYOID};
+	Datum		values[4];
 	bool		isnull;
 	int			count;
 	PfSpi		spi;
@@ -474,12 +474,13 @@ pf_sessions_newcomers(const PfFreeze *freeze)
 	values[0] = ObjectIdGetDatum(freeze->target.oid);
 	values[1] = CStringGetTextDatum(pf_kind_name(freeze->target.kind));
 	values[2] = TimestampTzGetDatum(freeze->engaged_at);
+	values[3] = PointerGetDatum(there);
 	pgstat_clear_backend_activity_snapshot();
 	spi = pf_spi_begin();
 	journal_execute("SELECT count(*)::int FROM pg_stat_activity"
-					" WHERE backend_type = 'client backend' AND backend_start >= $3 AND datid IS NOT NULL"
+					" WHERE backend_type = 'client backend' AND backend_start >= $3 AND pid = ANY ($4) AND datid IS NOT NULL"
 					" AND CASE $2 WHEN 'role' THEN usesysid = $1 WHEN 'database' THEN datid = $1 ELSE true END",
-					3, types, values, NULL, false);
+					4, types, values, NULL, false);
 	count = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	pf_spi_end(spi);
 	return count;

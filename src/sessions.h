@@ -37,9 +37,10 @@ extern char *pf_sessions_left_alone(const PfTarget *target, bool superusers);
 
 /*
  * How many sessions of the target there are that began when it was frozen,
- * whosever they are.  Needs a transaction.
+ * whosever they are.  "there" is what pf_sessions_there() said when it was
+ * thawed: who has come later is none of them.  Needs a transaction.
  */
-extern int	pf_sessions_newcomers(const PfFreeze *freeze);
+extern int	pf_sessions_newcomers(const PfFreeze *freeze, ArrayType *there);
 
 /* A session of a target, as a drain sees it. */
 typedef struct PfSession

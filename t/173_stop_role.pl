@@ -359,8 +359,15 @@ sub failures
 	$node->reload;
 	wait_until($node, q{SELECT current_setting('synchronous_standby_names') <> ''});
 	my $committer = session('other');
-	send_query($committer, 'INSERT INTO t VALUES (1)');
-	wait_until($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = 'other'});
+	# commits wait only once the checkpointer has read the setting, too
+	for (my ($try, $waits) = (1, 0); !$waits; $try++)
+	{
+		send_query($committer, "INSERT INTO t VALUES (1) -- try $try");
+		wait_until($node, qq{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'other' AND query LIKE '% -- try $try'
+			AND (wait_event = 'SyncRep' OR state = 'idle')});
+		$waits = sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = 'other'});
+		until_ready($committer) unless $waits;
+	}
 	my $session = session('app');
 	(undef, my $id, $err) = try_sql($node, q{SET pg_freeze.drain_timeout = 0; SELECT stop_role('app', 'now')});
 	like($id, qr/^\d+\z/, 'no gate can be had') || diag($err);

@@ -483,8 +483,9 @@ forget_history(void)
 	CommitTransactionCommand();
 }
 
-static bool
-is_asked_for(int64 id, const PfRequest *request)
+/* See worker.h. */
+bool
+pf_is_asked_for(int64 id, const PfRequest *request)
 {
 	for (int i = 0; request && i < request->nids; i++)
 		if (request->ids[i] == id)
@@ -542,7 +543,7 @@ attend(const PfRequest *request)
 		TimestampTz at;
 		int			again = 0;
 
-		if (!is_asked_for(id, request) && pf_lock_freeze_nowait(id))
+		if (!pf_is_asked_for(id, request) && pf_lock_freeze_nowait(id))
 		{
 			ErrorData  *error;
 

@@ -129,9 +129,9 @@ may_share(const PfFreeze *one, const PfFreeze *other)
 	return one->strategy == other->strategy || one->target.only_here || other->target.only_here;
 }
 
-/* Says which live freezes still cover the target of one that was thawed. */
+/* Says which live freezes, that are not thawed by the same request, still cover the target of one that was thawed. */
 static void
-tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
+tell_others(PfFreeze *freeze, int64 passed, const PfRequest *request, PfReply *reply)
 {
 	ListCell   *cell;
 
@@ -141,7 +141,7 @@ tell_others(PfFreeze *freeze, int64 passed, PfReply *reply)
 		bool		same = other->target.kind == freeze->target.kind && other->target.oid == freeze->target.oid;
 		bool		shares = passed > 0 && may_share(freeze, other);
 
-		if (!same && !shares)
+		if ((!same && !shares) || pf_is_asked_for(other->id, request))
 			continue;
 		reply->notice(reply, NOTICE,
 					  psprintf("%s of %s (freeze " INT64_FORMAT " by %s, %s) is still in force",
@@ -215,7 +215,7 @@ tell_thawed(PfFreeze *freeze, PfThaw *thaw)
 							psprintf("%s was thawed, but not as it was before: %s skipped",
 									 pf_target_text(&freeze->target), pf_objects(thaw->restore.skipped)),
 							NULL, psprintf("SELECT * FROM %s.freeze_changes WHERE id = " INT64_FORMAT ";", journal_schema(), freeze->id));
-	tell_others(freeze, thaw->restore.passed, thaw->reply);
+	tell_others(freeze, thaw->restore.passed, thaw->request, thaw->reply);
 	thaw->reply->row(thaw->reply, 12, thaw->row);
 }
 
@@ -292,7 +292,7 @@ thaw_locked(PfFreeze *freeze, PfThaw *thaw)
 		freeze->strategy->settle(freeze->id);
 	/* where another freeze holds all of it nothing has changed */
 	if (freeze->strategy->released && !freeze->is_copy && (thaw->restore.passed == 0 || thaw->restore.restored > 0))
-		freeze->strategy->released(freeze, thaw->caller, thaw->impatient ? 0 : LEAVE_WITHIN, thaw->reply);
+		freeze->strategy->released(freeze, thaw->request ? thaw->request->caller.pid : 0, thaw->impatient ? 0 : LEAVE_WITHIN, thaw->reply);
 	if (thaw->reply)
 	{
 		pf_begin();
@@ -384,7 +384,7 @@ pf_run_thaw(const PfRequest *request, PfReply *reply)
 {
 	PfThaw		thaw = {
 		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.by = request->caller.role,.reply = reply,
-		.caller = request->caller.pid,.decide = !request->opened,.context = CurrentMemoryContext
+		.request = request,.decide = !request->opened,.context = CurrentMemoryContext
 	};
 	ErrorData  *first = NULL;
 
@@ -416,7 +416,8 @@ void
 pf_thaw_here(const PfRequest *request, PfReply *reply)
 {
 	PfThaw		thaw = {
-		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.context = CurrentMemoryContext
+		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.reply = reply,.request = request,
+		.context = CurrentMemoryContext
 	};
 
 	for (int i = 0; i < request->nids; i++)

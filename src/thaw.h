@@ -16,7 +16,7 @@ typedef struct PfThaw
 	const char *why;			/* "thawed by joe", "thawed on schedule" */
 	Oid			by;				/* who must be allowed to, InvalidOid: pg_freeze itself */
 	PfReply    *reply;			/* NULL: nobody listens */
-	int			caller;			/* pid of the session that asks, 0: none does */
+	const PfRequest *request;	/* NULL: there is none */
 	bool		decide;			/* ask the caller before it begins */
 	bool		impatient;		/* others wait behind this one: one try */
 	MemoryContext context;		/* of the row */

@@ -98,6 +98,9 @@ extern void pf_worker_describe(BackgroundWorker *worker, const char *kind, const
  */
 extern void pf_worker_settings(void);
 
+/* Whether a request is about a freeze; none is about nothing. */
+extern bool pf_is_asked_for(int64 id, const PfRequest *request);
+
 /* life.c: what the worker runs once it is connected, outside a transaction. */
 extern void pf_life_run(const PfRequest *request, PfReply *reply);
 

@@ -50,6 +50,7 @@ typedef struct PfLadder
 	const PfOptions *options;
 	const char *name;			/* "freeze 5", for the log */
 	bool		recycles;
+	bool		late;			/* the second half of drain_timeout has begun */
 	TimestampTz closed_at;		/* the door, and idle_wait later: whose transaction began after that has ended the one he may finish; 0: nobody has */
 	bool		supervises;		/* asks often whether it is over: see "over" */
 	void	   *arg;

@@ -9,8 +9,9 @@
  * in the caller's backend.
  *
  * Where sessions are recycled, those that are idle are ended at every look, and
- * those that have begun another transaction since the door was closed: a session
- * with one transaction after the other may never be seen between two.
+ * in the second half of drain_timeout those that have begun another transaction
+ * since the door was closed: a session with one after the other may never be
+ * seen between two.
  * The rungs come once drain_timeout is over, as far as on_drain_timeout says:
  * sessions that are idle in a transaction, cancel, terminate.  Each gives time
  * before the next, unless there is nobody whom it reaches.
@@ -241,7 +242,7 @@ signal_all(PfLadder *ladder, List *blockers, PfRung rung)
 	values[3] = Int32GetDatum(ladder->options->idle_wait);
 	nulls[3] = rung == PF_RUNG_IDLE ? ' ' : 'n';
 	values[4] = TimestampTzGetDatum(ladder->closed_at);
-	nulls[4] = rung == PF_RUNG_IDLE && ladder->closed_at != 0 ? ' ' : 'n';
+	nulls[4] = rung == PF_RUNG_IDLE && ladder->closed_at != 0 && ladder->late ? ' ' : 'n';
 	pgstat_clear_backend_activity_snapshot();
 	spi = pf_spi_begin();
 	journal_execute(rung == PF_RUNG_IDLE ? STILL_SQL "SELECT n, later FROM still" :
@@ -266,7 +267,7 @@ signal_all(PfLadder *ladder, List *blockers, PfRung rung)
 static bool
 goes_on(PfLadder *ladder, const PfBlocker *blocker)
 {
-	return ladder->closed_at != 0 && blocker->since > ladder->closed_at && pf_rung_reaches(PF_RUNG_TERMINATE, blocker, ladder->options);
+	return ladder->late && ladder->closed_at != 0 && blocker->since > ladder->closed_at && pf_rung_reaches(PF_RUNG_TERMINATE, blocker, ladder->options);
 }
 
 /* Whom a rung reaches; at rung idle not again. */
@@ -387,12 +388,12 @@ pf_ladder_climb(PfLadder *ladder)
 		if (result || ladder->cancelled(ladder))
 			break;
 
-		if (ladder->recycles && climb(ladder, blockers, PF_RUNG_IDLE))
-			pause = FIRST_PAUSE;
-
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, start);
 		elapsed = INSTR_TIME_GET_MILLISEC(now);
+		ladder->late = options->drain_timeout > 0 && elapsed >= options->drain_timeout / 2.0;
+		if (ladder->recycles && climb(ladder, blockers, PF_RUNG_IDLE))
+			pause = FIRST_PAUSE;
 		if (!said && elapsed >= options->log_after)
 		{
 			if (ladder->over)

@@ -85,6 +85,6 @@ SELECT tools.try($$SELECT freeze_role('regress_app', strategy => 'read_only', dr
 SELECT item, kind, object, detail FROM freeze_check('role', 'regress_app', mode => 'all', strategy => 'disconnect') WHERE item IN ('session', 'blocker');
 ROLLBACK PREPARED 'regress two';
 
-DROP ROLE regress_app, regress_oncall, regress_nobody;
 \set ECHO none
 \i :abs_srcdir/sql/clean.psql
+DROP ROLE regress_app, regress_oncall, regress_nobody, regress_dba;

@@ -208,7 +208,7 @@ sub round
 	my (%in, %out, %bad, %strange, $beside);
 	my ($i, $logins, $refused) = (0, 0, 0);
 	# who has passed the door of the library when it was closed hears the server's own words
-	my %let_go = map { $_ => 1 } 'ok', 'gone', '57P01', $read_only ? ('25006', '25P02') : $opt{refusal} eq '57P03' ? ('57P03', '28000', '55000') : $opt{refusal};
+	my %let_go = map { $_ => 1 } 'ok', 'gone', '57P01', '57014', $read_only ? ('25006', '25P02') : $opt{refusal} eq '57P03' ? ('57P03', '28000', '55000') : $opt{refusal};
 	foreach my $event (@events)
 	{
 		my $as = sprintf '%s of %s in %s (%s): %s, %.6f to %.6f, login %.6f', @$event{qw(what user database kind outcome begin end login)};

@@ -33,7 +33,7 @@
 #include "utils/rel.h"
 
 static bool
-is_held(List *values, Oid role)
+is_among(List *values, Oid role)
 {
 	ListCell   *cell;
 
@@ -49,17 +49,17 @@ wanted_roles(void)
 {
 	Relation	rel = table_open(AuthIdRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	List	   *held = pf_values_held(PF_VALUE_LOGIN);
 	List	   *values = NIL;
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
+		PfValue    *login = pf_value_make(PF_VALUE_LOGIN, InvalidOid, form->oid);
 
 		if (!form->rolsuper && !form->rolreplication && !pf_role_is_exempt(NameStr(form->rolname)) &&
-			(form->rolcanlogin || is_held(held, form->oid)))
-			values = lappend(values, pf_value_make(PF_VALUE_LOGIN, InvalidOid, form->oid));
+			(form->rolcanlogin || pf_value_is_taken(login)))
+			values = lappend(values, login);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -144,7 +144,7 @@ disconnect_admit(const PfTarget *target)
 	if (target->kind == PF_DATABASE && (held = pf_values_held_from(target->oid)) != NULL)
 		refuse(target, psprintf("There is %s, which is thawed from there.", held), "Thaw that first, or wait until it is over.");
 	/* one who is a superuser by SET ROLE only */
-	if (target->kind == PF_CLUSTER && is_held(wanted_roles(), GetSessionUserId()))
+	if (target->kind == PF_CLUSTER && is_among(wanted_roles(), GetSessionUserId()))
 		refuse(target, psprintf("You have logged in as role %s, and could not do so again.",
 								quote_identifier(GetUserNameFromId(GetSessionUserId(), false))),
 			   "Log in as a superuser, or add that role to pg_freeze.exempt_roles.");
@@ -157,7 +157,8 @@ disconnect_admit(const PfTarget *target)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only a superuser may disconnect a role for replication"),
-				 errdetail("Role %s has REPLICATION: a standby that uses it could not connect anew.", quote_identifier(NameStr(target->name)))));
+				 errdetail("Role %s has REPLICATION: a standby that uses it could not connect anew.", quote_identifier(NameStr(target->name))),
+				 errhint("Ask a superuser.")));
 	if (is_last_superuser(target->oid))
 		refuse(target, "No other superuser may log in.", "Make sure that another superuser can, and try again.");
 	if (target->only_here && connects_anyway(target, &how))
@@ -216,11 +217,10 @@ disconnect_leaks(const PfTarget *target)
 	List	   *notes = pf_recycle_note_left_alone(NIL, target);
 
 	notes = pf_recycle_note(notes, "prepared",
-							target->kind == PF_ROLE ?
-							"SELECT 'a superuser may commit prepared transactions of it: ' || count(*) FROM pg_prepared_xact() WHERE ownerid = $1 HAVING count(*) > 0" :
-							target->kind == PF_DATABASE ?
-							"SELECT 'sessions that are left may commit prepared transactions: ' || count(*) FROM pg_prepared_xact() WHERE dbid = $1 HAVING count(*) > 0" :
-							"SELECT 'sessions that are left may commit prepared transactions: ' || count(*) FROM pg_prepared_xact() WHERE $1 IS NOT NULL HAVING count(*) > 0",
+							psprintf("SELECT '%s: ' || count(*) FROM pg_prepared_xact() WHERE %s HAVING count(*) > 0",
+									 target->kind == PF_ROLE ? "a superuser may commit prepared transactions of it" :
+									 "sessions that are left may commit prepared transactions",
+									 target->kind == PF_ROLE ? "ownerid = $1" : target->kind == PF_DATABASE ? "dbid = $1" : "$1 IS NOT NULL"),
 							target);
 	if (target->kind == PF_DATABASE || target->only_here)
 		notes = pf_recycle_note(notes, "owner",

@@ -385,13 +385,13 @@ remind_at(const PfFreeze *freeze)
  * *again is in how many ms its strategy wants to look again, 0: no wish.
  */
 static ErrorData *
-attend_locked(PfFreeze *freeze, bool impatient, int *again)
+attend_locked(PfFreeze *freeze, bool impatient, TimestampTz *leave_until, int *again)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ErrorData  *error = NULL;
 	TimestampTz gone_on = since_when_gone_on(freeze);
 	TimestampTz deadline = pf_deadline(freeze->frozen_at, freeze->thaw_at);
-	PfThaw		thaw = {.context = CurrentMemoryContext,.impatient = impatient};
+	PfThaw		thaw = {.context = CurrentMemoryContext,.impatient = impatient,.leave_until = leave_until};
 
 	switch (freeze->state)
 	{
@@ -522,6 +522,7 @@ attend(const PfRequest *request)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pg_freeze attend", ALLOCSET_DEFAULT_SIZES);
 	TimestampTz next = 0;
+	TimestampTz leave_until = 0;
 	List	   *published;
 	List	   *ids;
 	ListCell   *cell;
@@ -551,7 +552,7 @@ attend(const PfRequest *request)
 			pf_live_note(id);
 			CommitTransactionCommand();
 			MemoryContextSwitchTo(context);
-			error = attend_locked(pf_read_freeze(id), request != NULL, &again);
+			error = attend_locked(pf_read_freeze(id), request != NULL, &leave_until, &again);
 			if (error)
 				ereport(LOG,
 						(errmsg("pg_freeze: freeze " INT64_FORMAT " could not be attended to: %s", id, error->message)));

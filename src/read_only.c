@@ -89,7 +89,7 @@ is_nobody(PfFreeze *freeze)
 	char	   *can;
 
 	return freeze->target.kind == PF_ROLE && pf_value_read(&login, &can) && pf_value_is_held(&login, can) &&
-		pf_values_held(PF_VALUE_LOGIN) == NIL && pf_recycle_sessions(freeze) == NIL;
+		!pf_value_is_taken(&login) && pf_recycle_sessions(freeze) == NIL;
 }
 
 static int64
@@ -144,14 +144,10 @@ read_only_leaks(const PfTarget *target)
 	/* the settings of a role are for sessions that log in as it */
 	notes = pf_recycle_note_members(notes, target);
 	return pf_recycle_note(notes, "subscriptions",
-						   target->kind == PF_ROLE ?
-						   "SELECT 'changes of subscriptions that it owns are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"
-						   " FROM pg_subscription WHERE subenabled AND subowner = $1" :
-						   target->kind == PF_DATABASE ?
-						   "SELECT 'changes of subscriptions are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"
-						   " FROM pg_subscription WHERE subenabled AND subdbid = $1" :
-						   "SELECT 'changes of subscriptions are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"
-						   " FROM pg_subscription WHERE subenabled AND $1 IS NOT NULL",
+						   psprintf("SELECT 'changes of subscriptions%s are applied all the same: ' || string_agg(quote_ident(subname), ', ' ORDER BY subname)"
+									" FROM pg_subscription WHERE subenabled AND %s",
+									target->kind == PF_ROLE ? " that it owns" : "",
+									target->kind == PF_ROLE ? "subowner = $1" : target->kind == PF_DATABASE ? "subdbid = $1" : "$1 IS NOT NULL"),
 						   target);
 }
 

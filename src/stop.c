@@ -175,12 +175,11 @@ can_be_disconnected(const PfTarget *target)
 	PfSpi		spi;
 	Oid			type = OIDOID;
 	Datum		role = ObjectIdGetDatum(target->oid);
+	PfValue		login = {PF_VALUE_LOGIN, InvalidOid, target->oid};
 	bool		result;
-	ListCell   *cell;
 
-	foreach(cell, pf_values_held(PF_VALUE_LOGIN))
-		if (((PfValue *) lfirst(cell))->role == target->oid)
-			return true;
+	if (pf_value_is_taken(&login))
+		return true;
 	spi = pf_spi_begin();
 	journal_execute("SELECT FROM pg_authid WHERE oid = $1 AND (rolcanlogin OR EXISTS (SELECT FROM pg_stat_activity WHERE usesysid = $1))",
 					1, &type, &role, NULL, true);

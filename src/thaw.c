@@ -274,6 +274,19 @@ pf_check_in_hold(const PfFreeze *freeze)
 				 errhint("Cancel the session that makes it: SELECT pg_cancel_backend(%d);", freeze->by_pid)));
 }
 
+/* In ms, for PfStrategy.released: all that are thawed together share it. */
+static int
+patience_left(PfThaw *thaw)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (thaw->impatient)
+		return 0;
+	if (*thaw->leave_until == 0)
+		*thaw->leave_until = TimestampTzPlusMilliseconds(now, LEAVE_WITHIN);
+	return Max((int) ((*thaw->leave_until - now) / 1000), 1);
+}
+
 /* The work lock is held; the freeze is frozen, lost or thawing. */
 static void
 thaw_locked(PfFreeze *freeze, PfThaw *thaw)
@@ -290,15 +303,15 @@ thaw_locked(PfFreeze *freeze, PfThaw *thaw)
 	PF_INJECTION_POINT("pg-freeze-thawed");
 	if (freeze->strategy->settle)
 		freeze->strategy->settle(freeze->id);
-	/* where another freeze holds all of it nothing has changed */
-	if (freeze->strategy->released && !freeze->is_copy && (thaw->restore.passed == 0 || thaw->restore.restored > 0))
-		freeze->strategy->released(freeze, thaw->request ? thaw->request->caller.pid : 0, thaw->impatient ? 0 : LEAVE_WITHIN, thaw->reply);
 	if (thaw->reply)
 	{
 		pf_begin();
 		tell_thawed(freeze, thaw);
 		CommitTransactionCommand();
 	}
+	/* where another freeze holds all of it nothing has changed */
+	if (freeze->strategy->released && !freeze->is_copy && (thaw->restore.passed == 0 || thaw->restore.restored > 0))
+		freeze->strategy->released(freeze, thaw->request ? thaw->request->caller.pid : 0, patience_left(thaw), thaw->reply);
 }
 
 /* Notes that a thaw failed and when to try again. */
@@ -382,9 +395,10 @@ tell_over(int64 id, Oid asker, PfReply *reply)
 void
 pf_run_thaw(const PfRequest *request, PfReply *reply)
 {
+	TimestampTz leave_until = 0;
 	PfThaw		thaw = {
 		.why = psprintf("thawed by %s", NameStr(request->caller.role_name)),.by = request->caller.role,.reply = reply,
-		.request = request,.decide = !request->opened,.context = CurrentMemoryContext
+		.request = request,.decide = !request->opened,.leave_until = &leave_until,.context = CurrentMemoryContext
 	};
 	ErrorData  *first = NULL;
 

@@ -19,6 +19,7 @@ typedef struct PfThaw
 	const PfRequest *request;	/* NULL: there is none */
 	bool		decide;			/* ask the caller before it begins */
 	bool		impatient;		/* others wait behind this one: one try */
+	TimestampTz *leave_until;	/* how long thaws together may wait for sessions to go, 0: nobody has begun to */
 	MemoryContext context;		/* of the row */
 	PfRestore	restore;		/* what came of it */
 	char	   *row[12];

@@ -182,12 +182,6 @@ setting_in(HeapTuple tuple, TupleDesc desc)
 	return NULL;
 }
 
-static bool
-role_exists(Oid role)
-{
-	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
-}
-
 /* As pf_value_read(); *version is the xmin of the row, invalid where there is none. */
 static bool
 read_version(const PfValue *value, char **text, TransactionId *version)
@@ -196,21 +190,24 @@ read_version(const PfValue *value, char **text, TransactionId *version)
 
 	*text = NULL;
 	*version = InvalidTransactionId;
-	if (OidIsValid(value->role) && !role_exists(value->role))
-		return false;
-	if (OidIsValid(value->database) && !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(value->database)))
-		return false;
 	switch (value->kind)
 	{
 		case PF_VALUE_LOGIN:
 			tuple = SearchSysCacheCopy1(AUTHOID, ObjectIdGetDatum(value->role));
+			if (!HeapTupleIsValid(tuple))
+				return false;
 			*text = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin ? "true" : "false";
 			break;
 		case PF_VALUE_CONNECTIONS:
 			tuple = SearchSysCacheCopy1(DATABASEOID, ObjectIdGetDatum(value->database));
+			if (!HeapTupleIsValid(tuple))
+				return false;
 			*text = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn ? "true" : "false";
 			break;
 		case PF_VALUE_SETTING:
+			if ((OidIsValid(value->role) && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(value->role))) ||
+				(OidIsValid(value->database) && !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(value->database))))
+				return false;
 			tuple = setting_row(value->database, value->role);
 			if (HeapTupleIsValid(tuple))
 			{
@@ -344,7 +341,7 @@ provider_of(const PfValue *value)
 	return psprintf(PROVIDER, kind_names[value->kind], value->database, value->role);
 }
 
-/* "=off" or "-", then a line "ID@HOME" for each holder. */
+/* "=off" or "-", then a line "ID@HOME" for each holder.  NULL: somebody has damaged it. */
 static Entry *
 parse_entry(const PfValue *value, const char *label)
 {
@@ -359,7 +356,7 @@ parse_entry(const PfValue *value, const char *label)
 		Holder	   *holder = palloc(sizeof(Holder));
 
 		if (sscanf(line + 1, INT64_FORMAT "@%u", &holder->id, &holder->home) != 2)
-			elog(ERROR, "damaged entry in the register of frozen values: %s", label);
+			return NULL;
 		entry->holders = lappend(entry->holders, holder);
 	}
 	return entry;
@@ -370,8 +367,15 @@ read_entry(const PfValue *value)
 {
 	ObjectAddress address = address_of(value);
 	char	   *label = GetSecurityLabel(&address, provider_of(value));
+	Entry	   *entry = label ? parse_entry(value, label) : NULL;
 
-	return label ? parse_entry(value, label) : NULL;
+	if (label && entry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the note of who holds %s is damaged", pf_value_text(value)),
+				 errdetail("Label of provider \"%s\" in pg_shseclabel: %s", provider_of(value), label),
+				 errhint("Nobody but pg_freeze writes there. Delete that row: what the journal says of each freeze counts then.")));
+	return entry;
 }
 
 /* Without holders it goes. */
@@ -397,7 +401,7 @@ write_entry(const Entry *entry)
 	CommandCounterIncrement();
 }
 
-/* All entries (List of Entry *). */
+/* All entries (List of Entry *) that are not damaged. */
 static List *
 read_register(void)
 {
@@ -422,8 +426,12 @@ read_register(void)
 		for (int i = 0; i < (int) lengthof(kind_names); i++)
 			if (strcmp(kind, kind_names[i]) == 0)
 			{
+				Entry	   *entry;
+
 				value.kind = (PfValueKind) i;
-				entries = lappend(entries, parse_entry(&value, label));
+				entry = parse_entry(&value, label);
+				if (entry)
+					entries = lappend(entries, entry);
 			}
 	}
 	systable_endscan(scan);
@@ -539,6 +547,13 @@ pf_value_take(const PfFreeze *freeze, const PfValue *value, int64 *covered)
 }
 
 /* ---- looking ---------------------------------------------------------- */
+
+/* See values.h. */
+bool
+pf_value_is_taken(const PfValue *value)
+{
+	return read_entry(value) != NULL;
+}
 
 /* See values.h. */
 bool
@@ -862,23 +877,25 @@ pf_values_sweep(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	PfFreeze	none = {0};
-	bool		any = false;
-	List	   *entries;
-	List	   *live;
-	ListCell   *cell;
 
-	/* in this order: what is made meanwhile is in the journal first */
-	pf_begin();
-	entries = read_register();
-	live = entries ? live_here() : NIL;
-	foreach(cell, entries)
-		any |= is_stale(lfirst(cell), live);
-	CommitTransactionCommand();
-	if (!any)
-		return;
+	/* whatever is wrong there must not be in the way of other freezes */
 	PG_TRY();
 	{
-		pf_run_step(&none, step_sweep, NULL, 0);
+		List	   *entries;
+		List	   *live;
+		bool		any = false;
+		ListCell   *cell;
+
+		/* in this order: what is made meanwhile is in the journal first */
+		pf_begin();
+		entries = read_register();
+		live = entries ? live_here() : NIL;
+		foreach(cell, entries)
+			any |= is_stale(lfirst(cell), live);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(context);
+		if (any)
+			pf_run_step(&none, step_sweep, NULL, 0);
 	}
 	PG_CATCH();
 	{

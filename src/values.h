@@ -49,6 +49,9 @@ extern bool pf_value_take(const PfFreeze *freeze, const PfValue *value, int64 *c
 /* Gives back all that a freeze has taken: see PfStrategy.release. */
 extern void pf_values_release(PfFreeze *freeze, PfRestore *result);
 
+/* Whether any live freeze of any database holds it. */
+extern bool pf_value_is_taken(const PfValue *value);
+
 /* The values of a kind that any live freeze of any database holds (List of PfValue *). */
 extern List *pf_values_held(PfValueKind kind);
 

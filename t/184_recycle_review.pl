@@ -93,4 +93,17 @@ sql($node, q{CREATE ROLE oncall LOGIN; GRANT USAGE ON SCHEMA public TO oncall; G
 is($answer, '42501', 'only a superuser keeps a role for replication out');
 is(sql($node, 'SELECT count(*) FROM freeze_status'), '0', '... nothing is frozen');
 
+# a note that somebody has damaged is in the way of nobody else
+sql($node, q{SELECT freeze_role('app', mode => 'all', strategy => 'disconnect')});
+my $note = sql($node, q{SELECT label FROM pg_shseclabel WHERE classoid = 'pg_db_role_setting'::regclass});
+sql($node, q{SET allow_system_table_mods = on; UPDATE pg_shseclabel SET label = E'=true\\nnobody' WHERE classoid = 'pg_db_role_setting'::regclass});
+sql($node, q{SELECT freeze_role('other', strategy => 'read_only')});
+is(sql($node, q{SELECT target FROM thaw_role('other')}), 'role other', 'another freeze is made and thawed beside a damaged note');
+($answer, undef, $refused) = try_sql($node, q{SELECT * FROM thaw_role('app')});
+is($answer, '55000', 'what it is about is refused');
+like($refused, qr/the note of who holds login of role app is damaged\n.*DETAIL:  Label of provider "pg_freeze login 0 \d+" in pg_shseclabel: =true\nnobody\n.*HINT:  Nobody but pg_freeze writes there/s, '... and says which and what to do');
+sql($node, "SET allow_system_table_mods = on; UPDATE pg_shseclabel SET label = '$note' WHERE classoid = 'pg_db_role_setting'::regclass");
+wait_until($node, q{SELECT count(*) = 0 FROM freeze_status});
+is(sql($node, q{SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app'}), 't', 'mended, the thaw that has begun is finished');
+
 done_testing();

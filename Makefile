@@ -52,7 +52,8 @@ OBJS = \
 	src/arguments.o \
 	src/thawing.o \
 	src/functions.o \
-	src/stop.o
+	src/stop.o \
+	src/backup.o
 
 EXTENSION = pg_freeze
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))pg_freeze.control)

@@ -33,6 +33,7 @@ CREATE TABLE freeze_journal
 	only_here			boolean NOT NULL,
 	superusers			boolean NOT NULL,
 	keep_read_only		boolean NOT NULL,
+	backup				bigint,
 	requested_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	engaged_at			timestamptz,
 	frozen_at			timestamptz,
@@ -74,6 +75,7 @@ COMMENT ON COLUMN freeze_journal.yield_after IS 'strategy gate: how long its wai
 COMMENT ON COLUMN freeze_journal.only_here IS 'strategy disconnect: the role is kept out of this database only';
 COMMENT ON COLUMN freeze_journal.superusers IS 'whether the drain may end sessions of superusers';
 COMMENT ON COLUMN freeze_journal.keep_read_only IS 'strategy read_only: leaves sessions alone that were read-only by their settings';
+COMMENT ON COLUMN freeze_journal.backup IS 'the backup that it is a part of: freeze_backup.id';
 COMMENT ON COLUMN freeze_journal.retaken_at IS 'when the locks of a lost freeze were taken again';
 COMMENT ON COLUMN freeze_journal.stays_lost IS 'whether nobody tries to take the locks of a lost freeze again';
 COMMENT ON COLUMN freeze_journal.system_identifier IS 'of the cluster where the freeze was made; differs in a restored or cloned one';
@@ -160,6 +162,45 @@ CREATE INDEX freeze_journal_gap_freeze_id ON freeze_journal_gap (freeze_id);
 ALTER TABLE freeze_journal_session REPLICA IDENTITY FULL;
 ALTER TABLE freeze_journal_gap REPLICA IDENTITY FULL;
 
+CREATE TABLE freeze_backup
+(
+	id				bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	label			text NOT NULL,
+	state			text NOT NULL CHECK (state IN ('running', 'done', 'failed')),
+	target			text,
+	backup_mode		boolean NOT NULL,
+	checkpoint		text NOT NULL CHECK (checkpoint IN ('spread', 'fast', 'none')),
+	slot			text,
+	label_directory	text,
+	timeout			interval NOT NULL,
+	owner			oid NOT NULL,
+	owner_name		text NOT NULL,
+	by_session_user	text NOT NULL,
+	by_application	text NOT NULL,
+	by_address		text,
+	by_pid			int NOT NULL,
+	reason			text,
+	begun_at		timestamptz NOT NULL,
+	deadline		timestamptz,
+	start_lsn		pg_lsn,
+	stop_lsn		pg_lsn,
+	timeline		bigint,
+	ended_at		timestamptz,
+	failure			text,
+	backup_label	text,
+	tablespace_map	text,
+	CHECK ((state = 'running') = (ended_at IS NULL)),
+	CHECK ((state = 'failed') = (failure IS NOT NULL)),
+	CHECK (state <> 'done' OR stop_lsn IS NOT NULL)
+);
+COMMENT ON TABLE freeze_backup IS 'pg_freeze: one row per backup; written only by pg_freeze';
+COMMENT ON COLUMN freeze_backup.state IS 'running is true only while the process that keeps it is there: see freeze_backup_status';
+COMMENT ON COLUMN freeze_backup.target IS 'what is frozen for it; NULL: nothing';
+COMMENT ON COLUMN freeze_backup.deadline IS 'when it fails unless freeze_backup_end() was called; NULL: has not begun to wait for that';
+COMMENT ON COLUMN freeze_backup.timeline IS 'of the WAL between start_lsn and stop_lsn';
+COMMENT ON COLUMN freeze_backup.backup_label IS 'file of the server''s, for the restore; kept until the next backup begins';
+COMMENT ON COLUMN freeze_backup.tablespace_map IS 'file of the server''s, for the restore; kept until the next backup begins';
+
 CREATE TABLE freeze_scheduler
 (
 	only_one	boolean PRIMARY KEY DEFAULT true CHECK (only_one),
@@ -180,10 +221,12 @@ SELECT pg_extension_config_dump('freeze_journal_value', '');
 SELECT pg_extension_config_dump('freeze_journal_role', '');
 SELECT pg_extension_config_dump('freeze_journal_session', '');
 SELECT pg_extension_config_dump('freeze_journal_gap', '');
+SELECT pg_extension_config_dump('freeze_backup', '');
 SELECT pg_extension_config_dump(pg_get_serial_sequence('freeze_journal', 'id')::regclass, '');
+SELECT pg_extension_config_dump(pg_get_serial_sequence('freeze_backup', 'id')::regclass, '');
 
 REVOKE ALL ON freeze_journal, freeze_journal_change, freeze_journal_value, freeze_journal_role,
-	freeze_journal_session, freeze_journal_gap, freeze_scheduler, freeze_holder FROM PUBLIC;
+	freeze_journal_session, freeze_journal_gap, freeze_backup, freeze_scheduler, freeze_holder FROM PUBLIC;
 
 /* ---- freezing --------------------------------------------------------- */
 
@@ -304,7 +347,33 @@ CREATE FUNCTION thaw_all(require_held boolean DEFAULT false,
 RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION thaw_all IS 'end every live freeze that the caller may end';
 
+/* ---- backups ---------------------------------------------------------- */
+
+CREATE FUNCTION freeze_backup_begin(
+	label text, kind text DEFAULT 'database', target name DEFAULT NULL,
+	mode text DEFAULT 'write', timeout interval DEFAULT '60 s',
+	strategy text DEFAULT NULL, action text DEFAULT NULL, in_flight text DEFAULT NULL,
+	drain_timeout interval DEFAULT NULL, on_drain_timeout text DEFAULT NULL,
+	attempts int DEFAULT 1, reason text DEFAULT NULL,
+	backup_mode boolean DEFAULT true, checkpoint text DEFAULT 'spread', hold_wal boolean DEFAULT false,
+	label_directory text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_backup_begin IS 'begin a backup, and hold something still for it; returns its id when the copy may be made';
+
+CREATE FUNCTION freeze_backup_end(INOUT id bigint DEFAULT NULL, INOUT label text DEFAULT NULL,
+	wait_for_archive boolean DEFAULT true, require_held boolean DEFAULT false,
+	OUT state text, OUT start_lsn pg_lsn, OUT stop_lsn pg_lsn, OUT backup_label text, OUT tablespace_map text,
+	OUT freeze_id bigint, OUT held boolean, OUT lost_reason text, OUT evidence text,
+	OUT frozen_at timestamptz, OUT thawed_at timestamptz, OUT frozen_lsn pg_lsn, OUT thawed_lsn pg_lsn)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION freeze_backup_end IS 'end a backup and thaw; from any session, and again if the answer got lost';
+
+CREATE FUNCTION freeze_backup_abort(id bigint DEFAULT NULL, label text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION freeze_backup_abort IS 'give a backup up and thaw; returns its id';
+
 REVOKE ALL ON FUNCTION
+	freeze_backup_begin, freeze_backup_end, freeze_backup_abort,
 	freeze_role, freeze_schema, freeze_database, freeze_cluster, stop_role,
 	freeze_check, freeze_drain, freeze_extend, freeze_alter, freeze_pass,
 	thaw, thaw_label, thaw_role, thaw_schema, thaw_database, thaw_cluster, thaw_all
@@ -482,6 +551,52 @@ CREATE VIEW freeze_waiters AS
 	WHERE j.state IN ('draining', 'frozen', 'lost');
 COMMENT ON VIEW freeze_waiters IS 'who waits for a thaw';
 
+-- What the process that keeps a backup says of it; no row if there is none.
+CREATE FUNCTION freeze_backup_kept(OUT id bigint, OUT label text, OUT state text, OUT phase text,
+	OUT since timestamptz, OUT until timestamptz, OUT target text, OUT backup_mode boolean, OUT checkpoint text,
+	OUT slot text, OUT label_directory text, OUT start_lsn pg_lsn, OUT stop_lsn pg_lsn, OUT timeline bigint,
+	OUT ended_at timestamptz, OUT failure text, OUT by text, OUT session_user_name text, OUT reason text,
+	OUT home oid, OUT application text, OUT address text, OUT pid int, OUT keeper int,
+	OUT backup_label text, OUT tablespace_map text)
+RETURNS SETOF record AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION freeze_backup_kept IS 'the backup that runs, or is kept by a process; use the view freeze_backup_status';
+
+CREATE FUNCTION freeze_backup_archived(start_lsn pg_lsn, stop_lsn pg_lsn, timeline bigint) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_backup_archived IS 'whether the archive has the WAL of a backup; true where this server archives nothing';
+
+CREATE VIEW freeze_backup_status AS
+	SELECT live.id, live.label,
+		CASE WHEN live.state = 'done' AND @extschema@.freeze_backup_archived(live.start_lsn, live.stop_lsn, live.timeline)
+			THEN 'complete' ELSE live.state END AS state,
+		live.phase, live.since, live.until, live.target, live.freeze_id, live.backup_mode, live.checkpoint, live.slot, live.label_directory,
+		live.start_lsn, live.stop_lsn, live.ended_at, live.failure, live.by, live.session_user_name, live.reason,
+		CASE WHEN live.phase = 'waiting for freeze_backup_end' THEN format('SELECT * FROM %s.freeze_backup_end(%s);', '@extschema@', live.id) END AS to_end,
+		CASE WHEN live.state = 'running' THEN format('SELECT %s.freeze_backup_abort(%s);', '@extschema@', live.id) END AS to_abort,
+		d.datname AS home, live.application, live.address, live.pid, live.keeper, live.backup_label, live.tablespace_map
+	FROM (
+		SELECT b.id, b.label, coalesce(k.state, CASE WHEN b.state = 'running' AND NOT pg_is_in_recovery() THEN 'failed' ELSE b.state END) AS state,
+			k.phase, b.begun_at AS since, b.deadline AS until, b.target,
+			(SELECT max(j.id) FROM @extschema@.freeze_journal j WHERE j.backup = b.id AND j.frozen_at IS NOT NULL) AS freeze_id,
+			b.backup_mode, b.checkpoint, b.slot, b.label_directory, b.start_lsn, b.stop_lsn, b.timeline, b.ended_at,
+			coalesce(b.failure, CASE WHEN b.state = 'running' AND k.id IS NULL AND NOT pg_is_in_recovery()
+				THEN 'the process that kept it is gone' END) AS failure,
+			b.owner_name AS by, b.by_session_user AS session_user_name, b.reason, d.oid AS home, b.by_application AS application,
+			CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN b.by_address END AS address,
+			CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN b.by_pid END AS pid, k.keeper, b.backup_label, b.tablespace_map
+		FROM @extschema@.freeze_backup b JOIN pg_catalog.pg_database d ON d.datname = current_database()
+			LEFT JOIN @extschema@.freeze_backup_kept() k ON k.id = b.id AND k.home = d.oid
+		UNION ALL
+		SELECT k.id, k.label, k.state, k.phase, k.since, k.until, k.target, NULL, k.backup_mode, k.checkpoint, k.slot, k.label_directory,
+			k.start_lsn, k.stop_lsn, k.timeline, k.ended_at, k.failure, k.by, k.session_user_name, k.reason, k.home, k.application,
+			k.address, k.pid, k.keeper, k.backup_label, k.tablespace_map
+		FROM @extschema@.freeze_backup_kept() k
+		WHERE k.home <> (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+			OR NOT EXISTS (SELECT FROM @extschema@.freeze_backup b WHERE b.id = k.id)) AS live
+		LEFT JOIN pg_catalog.pg_database d ON d.oid = live.home
+	ORDER BY live.since;
+COMMENT ON VIEW freeze_backup_status IS 'backups: the one that runs, and those that were';
+
 CREATE VIEW freeze_sessions_signalled AS
 	SELECT s.freeze_id AS id, s.at, s.rung, s.pid, s.session_user_name, s.application,
 		CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN s.address END AS address,
@@ -491,7 +606,7 @@ CREATE VIEW freeze_sessions_signalled AS
 COMMENT ON VIEW freeze_sessions_signalled IS 'sessions that a drain cancelled or terminated';
 
 GRANT SELECT ON freeze_status, freeze_history, freeze_changes, freeze_blockers, freeze_sessions, freeze_waiters,
-	freeze_sessions_signalled TO PUBLIC;
+	freeze_sessions_signalled, freeze_backup_status TO PUBLIC;
 
 /* ---- the way out without the library ---------------------------------- */
 

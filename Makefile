@@ -72,10 +72,35 @@ TAP_TESTS = 1
 REGRESS_OPTS = --temp-config=$(srcdir)/test.conf
 ISOLATION_OPTS = --temp-config=$(srcdir)/test.conf
 
-EXTRA_CLEAN = tmp_check_pg tmp_install output_iso
+# the program; PGXS builds either a module or a program
+PROGRAM_OBJS = \
+	cli/main.o \
+	cli/options.o \
+	cli/connect.o \
+	cli/freeze.o \
+	cli/run.o
+
+EXTRA_CLEAN = tmp_check_pg tmp_install output_iso cli/pg_freeze $(PROGRAM_OBJS)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*.h)
+
+all: cli/pg_freeze
+install: install-program
+uninstall: uninstall-program
+
+$(PROGRAM_OBJS): override CPPFLAGS += -I$(libpq_srcdir) -DPF_VERSION='"$(EXTVERSION)"'
+$(PROGRAM_OBJS): $(wildcard $(srcdir)/cli/*.h)
+cli/pg_freeze: $(PROGRAM_OBJS)
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -L$(libdir) -lpgfeutils $(libpq_pgport) -lm -o $@
+
+.PHONY: install-program uninstall-program
+install-program: cli/pg_freeze
+	$(MKDIR_P) '$(DESTDIR)$(bindir)' '$(DESTDIR)$(mandir)/man1'
+	$(INSTALL_PROGRAM) cli/pg_freeze '$(DESTDIR)$(bindir)/pg_freeze'
+	$(if $(wildcard $(srcdir)/doc/pg_freeze.1),$(INSTALL_DATA) $(srcdir)/doc/pg_freeze.1 '$(DESTDIR)$(mandir)/man1/pg_freeze.1')
+uninstall-program:
+	rm -f '$(DESTDIR)$(bindir)/pg_freeze' '$(DESTDIR)$(mandir)/man1/pg_freeze.1'

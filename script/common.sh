@@ -91,10 +91,12 @@ build()
 		bindir=$work/server/bin
 		: >found.conf
 		make -s with_llvm=no install
+		export PATH=$bindir:$PATH		# where tests find the program
 		return
 	else
 		die "this server can't load an extension from elsewhere: make install as root, then make installcheck"
 	fi
 	make -s with_llvm=no install DESTDIR="$inst"
+	export PATH=$inst$bindir:$PATH		# where tests find the program
 	echo "dynamic_library_path = '$inst$lib:\$libdir'" >>found.conf
 }

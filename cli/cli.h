@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * cli.h
+ *	  The program pg_freeze: what its files share.
+ *
+ * "Freeze" means quiesce: hold an application still.  It has nothing to do
+ * with VACUUM FREEZE.
+ *
+ *	main.c		the table of commands, help, messages
+ *	options.c	options that commands have in common, intervals
+ *	connect.c	connections, statements that must not fail, notices
+ *	call.c		calls that may take long: signals, time limits, and what is waited for
+ *	freeze.c	freeze, thaw, extend
+ *	run.c		run: freeze, COMMAND, thaw
+ *	lease.c		run: the freeze, its lease and its verdict
+ *	child.c		run: COMMAND
+ *
+ * A command parses its own options with getopt_long(), with what options.c has
+ * for all.  Exit statuses are fixed, see below; all of them go through die(),
+ * or a command returns one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PF_CLI_H
+#define PF_CLI_H
+
+#include "postgres_fe.h"
+
+#include "getopt_long.h"
+#include "libpq-fe.h"
+#include "pqexpbuffer.h"
+
+/* Exit statuses: documented, and the same for all commands. */
+#define EXIT_HELD		0		/* or done */
+#define EXIT_ERROR		1		/* nothing is left frozen by this call, or the message says what */
+#define EXIT_USAGE		2
+#define EXIT_NOT_HELD	3
+#define EXIT_UNKNOWN	4		/* the verdict is NULL, or could not be had */
+#define EXIT_STANDBY	5
+#define EXIT_DRAIN		6		/* the drain timed out */
+
+typedef struct Command
+{
+	const char *name;
+	int			(*run) (int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
+	const char *synopsis;		/* what follows the name */
+	const char *help;			/* whole lines; the first is what the list of commands says */
+} Command;
+
+/* ---- main.c ----------------------------------------------------------- */
+
+extern bool quiet;				/* -q: errors and warnings only */
+extern bool verbose;			/* -v */
+
+/* A line on stderr that begins with "pg_freeze: "; no full stop. */
+extern void say(const char *fmt,...) pg_attribute_printf(1, 2);
+
+/* The same, but not with -q. */
+extern void tell(const char *fmt,...) pg_attribute_printf(1, 2);
+extern void die(int status, const char *fmt,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+
+/* die(EXIT_USAGE, ...), and where to read more about the command that runs. */
+extern void usage_error(const char *fmt,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
+
+/* Prints the help of the command that runs, and ends. */
+extern void command_help(void) pg_attribute_noreturn();
+
+/* die() unless everything printed on stdout has arrived. */
+extern void close_stdout(void);
+
+/* ---- options.c -------------------------------------------------------- */
+
+typedef struct ConnectOptions
+{
+	const char *host;
+	const char *port;
+	const char *user;
+	const char *dbname;			/* a conninfo string or URI, too */
+	int			password;		/* -1: never ask, 1: ask at once, 0: where it is needed */
+} ConnectOptions;
+
+/* What is frozen, and how; NULL: not given. */
+typedef struct FreezeOptions
+{
+	const char *kind;			/* role, schema, database, cluster */
+	const char *target;			/* NULL: the current database, or the cluster */
+	bool		no_freeze;
+	const char *mode;
+	const char *strategy;
+	const char *action;
+	const char *in_flight;
+	int64		drain_timeout;	/* ms, -1: not given */
+	const char *on_drain_timeout;
+	const char *attempts;
+	const char *label;
+	const char *reason;
+	int64		timeout;		/* ms */
+} FreezeOptions;
+
+#define FREEZE_OPTIONS_INIT {.drain_timeout = -1, .timeout = 60000}
+
+/* Values of options that have no letter; a command's own begin at OPT_OWN. */
+enum
+{
+	OPT_ROLE = 256,
+	OPT_SCHEMA,
+	OPT_DATABASE,
+	OPT_CLUSTER,
+	OPT_NO_FREEZE,
+	OPT_MODE,
+	OPT_STRATEGY,
+	OPT_ACTION,
+	OPT_IN_FLIGHT,
+	OPT_DRAIN_TIMEOUT,
+	OPT_ON_DRAIN_TIMEOUT,
+	OPT_ATTEMPTS,
+	OPT_LABEL,
+	OPT_REASON,
+	OPT_TIMEOUT,
+	OPT_JSON,
+	OPT_HELP,
+	OPT_OWN = 512
+};
+
+/* Of every command: connection, -q, -v, --help. */
+#define COMMON_SHORT "h:p:U:d:wWqv"
+#define COMMON_LONG \
+	{"host", required_argument, NULL, 'h'}, \
+	{"port", required_argument, NULL, 'p'}, \
+	{"username", required_argument, NULL, 'U'}, \
+	{"dbname", required_argument, NULL, 'd'}, \
+	{"no-password", no_argument, NULL, 'w'}, \
+	{"password", no_argument, NULL, 'W'}, \
+	{"quiet", no_argument, NULL, 'q'}, \
+	{"verbose", no_argument, NULL, 'v'}, \
+	{"help", no_argument, NULL, OPT_HELP}
+
+#define TARGET_LONG \
+	{"role", required_argument, NULL, OPT_ROLE}, \
+	{"freeze-schema", required_argument, NULL, OPT_SCHEMA}, \
+	{"database", required_argument, NULL, OPT_DATABASE}, \
+	{"cluster", no_argument, NULL, OPT_CLUSTER}
+
+#define FREEZE_LONG \
+	TARGET_LONG, \
+	{"mode", required_argument, NULL, OPT_MODE}, \
+	{"strategy", required_argument, NULL, OPT_STRATEGY}, \
+	{"action", required_argument, NULL, OPT_ACTION}, \
+	{"in-flight", required_argument, NULL, OPT_IN_FLIGHT}, \
+	{"drain-timeout", required_argument, NULL, OPT_DRAIN_TIMEOUT}, \
+	{"on-drain-timeout", required_argument, NULL, OPT_ON_DRAIN_TIMEOUT}, \
+	{"attempts", required_argument, NULL, OPT_ATTEMPTS}, \
+	{"label", required_argument, NULL, OPT_LABEL}, \
+	{"reason", required_argument, NULL, OPT_REASON}, \
+	{"timeout", required_argument, NULL, OPT_TIMEOUT}
+
+/* These take one of the above; anything else is wrong usage, also getopt's '?'. */
+extern void common_option(ConnectOptions *options, int c);
+extern bool freeze_option(FreezeOptions *options, int c);	/* false: isn't one */
+
+/* 60s, 500ms, 5min, "1 hour 30 minutes"; without a unit seconds.  In ms; wrong usage if it is none. */
+extern int64 parse_interval(const char *option, const char *text);
+
+/* An interval for the server, in a buffer of malloc's. */
+extern char *interval_text(int64 ms);
+
+/* An id, or wrong usage. */
+extern const char *parse_id(const char *text);
+
+/* One of the words, which end with NULL, or wrong usage. */
+extern const char *parse_word(const char *option, const char *text, const char *const *words);
+
+/* ---- connect.c -------------------------------------------------------- */
+
+/* A connection, or die(). */
+extern PGconn *connect_server(const ConnectOptions *options);
+
+/* The extension's schema in the current database, quoted; or die(). */
+extern const char *extension(PGconn *conn);
+
+/* The result of a statement, or die() by its SQLSTATE.  NULL among the parameters is NULL. */
+extern PGresult *query(PGconn *conn, const char *sql, int nparams, const char *const *params);
+
+/* Prints an error of the server's or of the connection's; returns the exit status that goes with it. */
+extern int	server_error(PGconn *conn, const PGresult *result);
+
+/* The SQLSTATE of a result, "" if it has none. */
+extern const char *sqlstate(const PGresult *result);
+
+/* A value, NULL where it is NULL or missing. */
+extern const char *value(const PGresult *result, int row, const char *column);
+
+extern bool on_standby(PGconn *conn);
+
+extern void *xmalloc(size_t size);
+extern char *xstrdup(const char *text);
+extern char *xformat(const char *fmt,...) pg_attribute_printf(1, 2);
+
+/* ---- commands --------------------------------------------------------- */
+
+extern int	cmd_run(int argc, char **argv);
+extern int	cmd_freeze(int argc, char **argv);
+extern int	cmd_thaw(int argc, char **argv);
+extern int	cmd_extend(int argc, char **argv);
+
+#endif							/* PF_CLI_H */

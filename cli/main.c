@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * main.c
+ *	  The program pg_freeze: the table of commands, help, messages.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cli.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+bool		quiet = false;
+bool		verbose = false;
+
+static const Command commands[] = {
+	{"run", cmd_run, "[OPTION]... -- COMMAND [ARGUMENT]...",
+		"freeze, run COMMAND, thaw whatever happens\n"},
+	{"freeze", cmd_freeze, "[OPTION]...",
+		"freeze, and print the id of the freeze\n"},
+	{"thaw", cmd_thaw, "ID | --label=LABEL | --all",
+		"thaw, and say whether it held\n"},
+	{"extend", cmd_extend, "ID INTERVAL",
+		"move the deadline of a freeze\n"},
+	{NULL, NULL, NULL, NULL}
+};
+
+static const Command *command = NULL;	/* that runs */
+
+static void
+print_message(const char *fmt, va_list args)
+{
+	PQExpBufferData line;
+	char		text[8192];
+
+	/* one write, so that lines of several programs don't mix */
+	vsnprintf(text, sizeof(text), fmt, args);
+	initPQExpBuffer(&line);
+	appendPQExpBuffer(&line, "pg_freeze: %s\n", text);
+	fwrite(line.data, 1, line.len, stderr);
+	fflush(stderr);
+	termPQExpBuffer(&line);
+}
+
+void
+say(const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	print_message(fmt, args);
+	va_end(args);
+}
+
+void
+tell(const char *fmt,...)
+{
+	va_list		args;
+
+	if (quiet)
+		return;
+	va_start(args, fmt);
+	print_message(fmt, args);
+	va_end(args);
+}
+
+void
+die(int status, const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	print_message(fmt, args);
+	va_end(args);
+	exit(status);
+}
+
+void
+usage_error(const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	print_message(fmt, args);
+	va_end(args);
+	if (command)
+		say("try \"pg_freeze %s --help\"", command->name);
+	else
+		say("try \"pg_freeze --help\"");
+	exit(EXIT_USAGE);
+}
+
+void
+close_stdout(void)
+{
+	if (fflush(stdout) != 0 || ferror(stdout))
+		die(EXIT_ERROR, "could not write to standard output: %s", strerror(errno));
+}
+
+static void
+common_help(void)
+{
+	printf("\nConnection options, as of psql; its environment variables and service files count too:\n"
+		   "  -h, --host=HOSTNAME      server, or directory of its socket\n"
+		   "  -p, --port=PORT          port of the server\n"
+		   "  -U, --username=NAME      user to connect as\n"
+		   "  -d, --dbname=CONNSTR     database to connect to; a conninfo string or URI too\n"
+		   "  -w, --no-password        never ask for a password\n"
+		   "  -W, --password           ask for a password at once\n"
+		   "\nOther options:\n"
+		   "  -q, --quiet              errors and warnings only\n"
+		   "  -v, --verbose            say more\n"
+		   "  --help                   this help\n");
+}
+
+void
+command_help(void)
+{
+	const char *line = command->help;
+
+	printf("pg_freeze %s: %.*s\n\nUsage:\n  pg_freeze %s %s\n",
+		   command->name, (int) strcspn(line, "\n"), line, command->name, command->synopsis);
+	line += strcspn(line, "\n");
+	if (*line)
+		line++;
+	printf("%s", line);
+	common_help();
+	close_stdout();
+	exit(0);
+}
+
+static void
+help(void)
+{
+	printf("pg_freeze holds an application still while something else happens, and lets it go on.\n"
+		   "It has nothing to do with VACUUM FREEZE.\n"
+		   "\nUsage:\n"
+		   "  pg_freeze COMMAND [OPTION]...\n"
+		   "  pg_freeze COMMAND --help\n"
+		   "  pg_freeze --help | --version\n"
+		   "\nCommands:\n");
+	for (const Command *c = commands; c->name; c++)
+		printf("  %-14s %.*s\n", c->name, (int) strcspn(c->help, "\n"), c->help);
+	printf("\nExit status:\n"
+		   "  0  done; of thaw and run: it held\n"
+		   "  1  an error; nothing is left frozen by this call, or the message says what\n"
+		   "  2  wrong usage\n"
+		   "  3  it did not hold\n"
+		   "  4  it is unknown whether it held\n"
+		   "  5  the server is a standby\n"
+		   "  6  the drain timed out: somebody did not end his transaction\n"
+		   "run ends with the status of COMMAND if it held.\n");
+	close_stdout();
+	exit(0);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *name;
+
+	/* so that a write that fails is seen, and a reader that goes away ends nothing */
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2)
+		usage_error("which command?");
+	name = argv[1];
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-?") == 0 || strcmp(name, "help") == 0)
+		help();
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+	{
+		printf("pg_freeze " PF_VERSION "\n");
+		close_stdout();
+		return 0;
+	}
+	if (name[0] == '-')
+		usage_error("the command comes first, and then its options: \"%s\"", name);
+	for (const Command *c = commands; c->name; c++)
+		if (strcmp(c->name, name) == 0)
+			command = c;
+	if (!command)
+		usage_error("there is no command \"%s\"", name);
+	return command->run(argc - 1, argv + 1);
+}

@@ -57,13 +57,13 @@ extern void say(const char *fmt,...) pg_attribute_printf(1, 2);
 
 /* The same, but not with -q. */
 extern void tell(const char *fmt,...) pg_attribute_printf(1, 2);
-extern void die(int status, const char *fmt,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+extern _Noreturn void die(int status, const char *fmt,...) pg_attribute_printf(2, 3);
 
 /* die(EXIT_USAGE, ...), and where to read more about the command that runs. */
-extern void usage_error(const char *fmt,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
+extern _Noreturn void usage_error(const char *fmt,...) pg_attribute_printf(1, 2);
 
 /* Prints the help of the command that runs, and ends. */
-extern void command_help(void) pg_attribute_noreturn();
+extern _Noreturn void command_help(void);
 
 /* die() unless everything printed on stdout has arrived. */
 extern void close_stdout(void);

@@ -78,7 +78,9 @@ PROGRAM_OBJS = \
 	cli/options.o \
 	cli/connect.o \
 	cli/freeze.o \
-	cli/run.o
+	cli/run.o \
+	cli/show.o \
+	cli/table.o
 
 EXTRA_CLEAN = tmp_check_pg tmp_install output_iso cli/pg_freeze $(PROGRAM_OBJS)
 

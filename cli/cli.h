@@ -14,6 +14,10 @@
  *	run.c		run: freeze, COMMAND, thaw
  *	lease.c		run: the freeze, its lease and its verdict
  *	child.c		run: COMMAND
+ *	show.c		status, check, sessions
+ *	backup.c	backup-begin, backup-end, backup-abort, backup-status
+ *	rescue.c	rescue
+ *	table.c		statements that only look, tables
  *
  * A command parses its own options with getopt_long(), with what options.c has
  * for all.  Exit statuses are fixed, see below; all of them go through die(),
@@ -202,5 +206,8 @@ extern int	cmd_run(int argc, char **argv);
 extern int	cmd_freeze(int argc, char **argv);
 extern int	cmd_thaw(int argc, char **argv);
 extern int	cmd_extend(int argc, char **argv);
+extern int	cmd_status(int argc, char **argv);
+extern int	cmd_check(int argc, char **argv);
+extern int	cmd_sessions(int argc, char **argv);
 
 #endif							/* PF_CLI_H */

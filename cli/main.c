@@ -13,6 +13,27 @@
 bool		quiet = false;
 bool		verbose = false;
 
+/* of help texts: options that several commands take */
+#define HELP_TARGET \
+	"\nWhat is frozen; without any of these the database that one is connected to:\n" \
+	"  --role=ROLE              a role\n" \
+	"  --freeze-schema=SCHEMA   a schema\n" \
+	"  --database=DATABASE      a database\n" \
+	"  --cluster                everything\n"
+#define HELP_FREEZE \
+	HELP_TARGET \
+	"\nHow; what is left out the settings pg_freeze.* decide:\n" \
+	"  --timeout=INTERVAL       for how long at most (60s)\n" \
+	"  --mode=write|all         all: nobody reads either\n" \
+	"  --strategy=STRATEGY      gate, revoke, lock, read_only, disconnect or auto\n" \
+	"  --action=wait|reject     what those who meet the freeze get\n" \
+	"  --in-flight=hold|drain   what becomes of transactions that are under way\n" \
+	"  --drain-timeout=INTERVAL how long these have to end\n" \
+	"  --on-drain-timeout=WORD  then: abort, cancel or terminate\n" \
+	"  --attempts=N             so many tries, if a drain times out (1)\n" \
+	"  --label=LABEL            a name to thaw it by\n" \
+	"  --reason=TEXT            for people\n"
+
 static const Command commands[] = {
 	{"run", cmd_run, "[OPTION]... -- COMMAND [ARGUMENT]...",
 		"freeze, run COMMAND, thaw whatever happens\n"},
@@ -22,6 +43,23 @@ static const Command commands[] = {
 		"thaw, and say whether it held\n"},
 	{"extend", cmd_extend, "ID INTERVAL",
 		"move the deadline of a freeze\n"},
+	{"status", cmd_status, "[--json]",
+		"what is frozen, since when, by whom, and how to thaw it; backups that run\n"
+		"\nOptions:\n"
+		"  --json                   all that is known, for scripts\n"
+		"  -x, --expanded           a value per line\n"},
+	{"check", cmd_check, "[OPTION]...",
+		"a dry run: what a freeze would change, who is in its way, what leaks\n"
+		"\nWith status 1 if it would be refused.\n"
+		HELP_FREEZE
+		"\nOutput:\n"
+		"  --json                   for scripts\n"
+		"  -v                       a line for each object\n"},
+	{"sessions", cmd_sessions, "[ID]",
+		"sessions of what is frozen, and who is in the way, or waits\n"
+		"\nOptions:\n"
+		"  --json                   all that is known, for scripts\n"
+		"  -x, --expanded           a value per line\n"},
 	{NULL, NULL, NULL, NULL}
 };
 

@@ -77,6 +77,7 @@ PROGRAM_OBJS = \
 	cli/main.o \
 	cli/options.o \
 	cli/connect.o \
+	cli/files.o \
 	cli/freeze.o \
 	cli/run.o \
 	cli/show.o \

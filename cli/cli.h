@@ -9,10 +9,14 @@
  *	main.c		the table of commands, help, messages
  *	options.c	options that commands have in common, intervals
  *	connect.c	connections, statements that must not fail, notices
- *	call.c		calls that may take long: signals, time limits, and what is waited for
+ *	files.c		backup_label and tablespace_map on this machine
+ *	signals.c	signals, the clock, waiting for several things at once
+ *	link.c		a connection that is never waited for, and comes back
+ *	call.c		calls that may take long, and saying what is waited for
+ *	make.c		making a freeze or beginning a backup
  *	freeze.c	freeze, thaw, extend
- *	run.c		run: freeze, COMMAND, thaw
- *	lease.c		run: the freeze, its lease and its verdict
+ *	run.c		run: its options, and what happens in which order
+ *	hold.c		run: from frozen to the verdict
  *	child.c		run: COMMAND
  *	show.c		status, check, sessions
  *	backup.c	backup-begin, backup-end, backup-abort, backup-status
@@ -71,6 +75,14 @@ extern _Noreturn void command_help(void);
 
 /* die() unless everything printed on stdout has arrived. */
 extern void close_stdout(void);
+
+/*
+ * What is waited for, "" or NULL: nothing any more.  On a terminal a line that
+ * the next message or the next call replaces; with -v elsewhere a message if it
+ * has changed.  "seconds" are added on a terminal, below 0: none.
+ */
+extern void show_waiting(const char *text, int seconds);
+extern bool shows_waiting(void);	/* whether anybody sees it */
 
 /* ---- options.c -------------------------------------------------------- */
 
@@ -196,9 +208,34 @@ extern const char *value(const PGresult *result, int row, const char *column);
 
 extern bool on_standby(PGconn *conn);
 
+/* Keywords and values for libpq, as many as CONNECT_KEYWORDS, NULL at the end included. */
+#define CONNECT_KEYWORDS 8
+extern void connect_keywords(const ConnectOptions *options, const char **keywords, const char **values);
+
+/* A connection just made: messages of the server's go to stderr. */
+extern void connection_ready(PGconn *conn);
+
+/* The connection's last error on one line; the caller frees. */
+extern char *connection_error(PGconn *conn);
+
+/* Prints a message of the server's, with DETAIL and HINT. */
+extern void print_server_message(const PGresult *result);
+
 extern void *xmalloc(size_t size);
 extern char *xstrdup(const char *text);
 extern char *xformat(const char *fmt,...) pg_attribute_printf(1, 2);
+
+/* ---- files.c ---------------------------------------------------------- */
+
+/* die(EXIT_USAGE) unless files can be written there. */
+extern void check_output(const char *directory);
+
+/*
+ * Writes and fsyncs backup_label and, unless it is NULL or empty, tablespace_map.
+ * Both are values of a column of type bytea, so that no encoding comes between.
+ * False: it failed, and why has been said.
+ */
+extern bool write_backup_files(const char *directory, const char *backup_label, const char *tablespace_map);
 
 /* ---- commands --------------------------------------------------------- */
 

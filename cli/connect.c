@@ -12,6 +12,10 @@
  */
 #include "cli.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include "common/string.h"
 
 static char *password = NULL;	/* that was asked for; for further connections too */
@@ -70,8 +74,7 @@ value(const PGresult *result, int row, const char *column)
 	return PQgetvalue(result, row, number);
 }
 
-/* A message of the server's, with what it says besides. */
-static void
+void
 print_server_message(const PGresult *result)
 {
 	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY);
@@ -101,69 +104,117 @@ receive_notice(void *arg, const PGresult *result)
 {
 	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
 
-	if (quiet && severity && strcmp(severity, "WARNING") != 0)
+	if (quiet && severity && (strcmp(severity, "NOTICE") == 0 || strcmp(severity, "INFO") == 0))
 		return;
 	print_server_message(result);
 }
 
-static void
-print_connection_error(PGconn *conn, const char *what)
+char *
+connection_error(PGconn *conn)
 {
 	char	   *text = xstrdup(PQerrorMessage(conn));
 
 	pg_strip_crlf(text);
-	say("%s%s", what, text);
-	free(text);
+	for (char *p = text; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+	return text;
+}
+
+void
+connect_keywords(const ConnectOptions *options, const char **keywords, const char **values)
+{
+	int			n = 0;
+
+	/* what comes later wins: dbname, if it is a conninfo string, beats what is before it */
+	keywords[n] = "fallback_application_name";
+	values[n++] = "pg_freeze";
+	keywords[n] = "host";
+	values[n++] = options->host;
+	keywords[n] = "port";
+	values[n++] = options->port;
+	keywords[n] = "user";
+	values[n++] = options->user;
+	keywords[n] = "dbname";
+	values[n++] = options->dbname;
+	/* asked for because what the others say was not enough */
+	keywords[n] = "password";
+	values[n++] = password;
+	keywords[n] = NULL;
+	values[n] = NULL;
+}
+
+/*
+ * A connection on which nothing arrives any more must show: what is frozen is
+ * not thawed by somebody who waits for ever.  Where the user has set any of
+ * this, that counts.
+ */
+static void
+watch_connection(PGconn *conn)
+{
+	PQconninfoOption *options = PQconninfo(conn);
+	int			on = 1;
+	int			idle = 10;
+	int			interval = 5;
+	int			count = 3;
+	struct sockaddr_storage address;
+	socklen_t	length = sizeof(address);
+
+	if (getsockname(PQsocket(conn), (struct sockaddr *) &address, &length) != 0 ||
+		address.ss_family == AF_UNIX)
+		return;
+	for (PQconninfoOption *o = options; o && o->keyword; o++)
+		if (o->val && o->val[0] && strncmp(o->keyword, "keepalives_", 11) == 0)
+		{
+			PQconninfoFree(options);
+			return;
+		}
+	PQconninfoFree(options);
+	(void) setsockopt(PQsocket(conn), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+#ifdef TCP_KEEPIDLE
+	(void) setsockopt(PQsocket(conn), IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	(void) setsockopt(PQsocket(conn), IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	(void) setsockopt(PQsocket(conn), IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+#endif
+}
+
+void
+connection_ready(PGconn *conn)
+{
+	PQsetNoticeReceiver(conn, receive_notice, NULL);
+	watch_connection(conn);
 }
 
 PGconn *
 connect_server(const ConnectOptions *options)
 {
+	if (options->password > 0)
+		password = simple_prompt("Password: ", false);
 	for (;;)
 	{
-		const char *keywords[8];
-		const char *values[8];
-		int			n = 0;
+		const char *keywords[CONNECT_KEYWORDS];
+		const char *values[CONNECT_KEYWORDS];
 		PGconn	   *conn;
+		char	   *text;
 
-		/* what comes later wins, so that dbname, if it is a conninfo string, beats the default */
-		keywords[n] = "fallback_application_name";
-		values[n++] = "pg_freeze";
-		keywords[n] = "host";
-		values[n++] = options->host;
-		keywords[n] = "port";
-		values[n++] = options->port;
-		keywords[n] = "user";
-		values[n++] = options->user;
-		keywords[n] = "password";
-		values[n++] = password;
-		keywords[n] = "dbname";
-		values[n++] = options->dbname;
-		keywords[n] = NULL;
-		values[n] = NULL;
-
-		if (options->password > 0 && !password)
-		{
-			password = simple_prompt("Password: ", false);
-			continue;
-		}
+		connect_keywords(options, keywords, values);
 		conn = PQconnectdbParams(keywords, values, 1);
 		if (!conn)
 			die(EXIT_ERROR, "out of memory");
 		if (PQstatus(conn) == CONNECTION_OK)
 		{
-			PQsetNoticeReceiver(conn, receive_notice, NULL);
+			connection_ready(conn);
 			return conn;
 		}
-		if (PQconnectionNeedsPassword(conn) && !password && options->password >= 0)
+		if (!PQconnectionNeedsPassword(conn) || password || options->password < 0)
 		{
+			text = xstrdup(PQerrorMessage(conn));
+			pg_strip_crlf(text);
 			PQfinish(conn);
-			password = simple_prompt("Password: ", false);
-			continue;
+			die(EXIT_ERROR, "%s", text);
 		}
-		print_connection_error(conn, "");
 		PQfinish(conn);
-		exit(EXIT_ERROR);
+		password = simple_prompt("Password: ", false);
 	}
 }
 
@@ -184,7 +235,10 @@ server_error(PGconn *conn, const PGresult *result)
 
 	if (state[0] == '\0')
 	{
-		print_connection_error(conn, "");
+		char	   *text = connection_error(conn);
+
+		say("%s", text);
+		free(text);
 		return EXIT_ERROR;
 	}
 	print_server_message(result);

@@ -8,6 +8,8 @@
 #include "cli.h"
 
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
 bool		quiet = false;
@@ -65,6 +67,57 @@ static const Command commands[] = {
 
 static const Command *command = NULL;	/* that runs */
 
+static char *waiting = NULL;	/* the line that is shown, or was shown last */
+static bool waiting_shown = false;	/* is on the terminal now */
+
+bool
+shows_waiting(void)
+{
+	return !quiet && (verbose || isatty(STDERR_FILENO));
+}
+
+static void
+clear_waiting(void)
+{
+	if (waiting_shown)
+		fputs("\r\033[K", stderr);
+	waiting_shown = false;
+}
+
+void
+show_waiting(const char *text, int seconds)
+{
+	struct winsize size;
+	char		suffix[32] = "";
+	int			width;
+
+	if (!text || !text[0] || !shows_waiting())
+	{
+		clear_waiting();
+		fflush(stderr);
+		free(waiting);
+		waiting = NULL;
+		return;
+	}
+	if (!isatty(STDERR_FILENO))
+	{
+		if (!waiting || strcmp(waiting, text) != 0)
+		{
+			free(waiting);
+			waiting = xstrdup(text);
+			say("%s", text);
+		}
+		return;
+	}
+	if (seconds >= 0)
+		snprintf(suffix, sizeof(suffix), " (%d s)", seconds);
+	width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+	width = Max(width - 1 - (int) strlen("pg_freeze: ") - (int) strlen(suffix), 20);
+	fprintf(stderr, "\r\033[Kpg_freeze: %.*s%s", width, text, suffix);
+	fflush(stderr);
+	waiting_shown = true;
+}
+
 static void
 print_message(const char *fmt, va_list args)
 {
@@ -75,6 +128,7 @@ print_message(const char *fmt, va_list args)
 	vsnprintf(text, sizeof(text), fmt, args);
 	initPQExpBuffer(&line);
 	appendPQExpBuffer(&line, "pg_freeze: %s\n", text);
+	clear_waiting();
 	fwrite(line.data, 1, line.len, stderr);
 	fflush(stderr);
 	termPQExpBuffer(&line);

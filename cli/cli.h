@@ -246,5 +246,6 @@ extern int	cmd_extend(int argc, char **argv);
 extern int	cmd_status(int argc, char **argv);
 extern int	cmd_check(int argc, char **argv);
 extern int	cmd_sessions(int argc, char **argv);
+extern int	cmd_rescue(int argc, char **argv);
 
 #endif							/* PF_CLI_H */

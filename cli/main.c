@@ -62,6 +62,10 @@ static const Command commands[] = {
 		"\nOptions:\n"
 		"  --json                   all that is known, for scripts\n"
 		"  -x, --expanded           a value per line\n"},
+	{"rescue", cmd_rescue, "--sql [ID]",
+		"print SQL that undoes what is frozen, when the library can't be loaded\n"
+		"\nIt looks into all databases, for psql to run as a superuser. With an ID it prints\n"
+		"only what undoes that freeze of the database that one is connected to.\n"},
 	{NULL, NULL, NULL, NULL}
 };
 

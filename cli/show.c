@@ -12,7 +12,7 @@
 
 /* SQL: " by alice (psql): reason" */
 #define WHO(row) \
-	"format(' by %s', " row ".by), format(' (%s)', nullif(" row ".application, '')), format(': %s', nullif(" row ".reason, ''))"
+	"' by ' || " row ".by, ' (' || nullif(" row ".application, '') || ')', ': ' || nullif(" row ".reason, '')"
 
 static const char time_sql[] =
 "SELECT to_char(clock_timestamp(), 'YYYY-MM-DD HH24:MI:SS TZ'), @.freeze_not_shown()";

@@ -228,6 +228,22 @@ on_standby(PGconn *conn)
 	return standby;
 }
 
+/* What to do about an error that the server can't say it of. */
+static void
+print_hint(PGconn *conn, const PGresult *result)
+{
+	const char *state = sqlstate(result);
+
+	if (PQresultErrorField(result, PG_DIAG_MESSAGE_HINT))
+		return;
+	if (strcmp(state, "42501") == 0)
+		say("HINT: connect as a superuser, or have one grant it to \"%s\"", PQuser(conn));
+	else if (strcmp(state, "58P01") == 0)
+		say("HINT: if the library of pg_freeze is missing: \"pg_freeze rescue --sql\" prints what undoes freezes without it");
+	else if (strcmp(state, "42883") == 0 || strcmp(state, "42P01") == 0)
+		say("HINT: is the extension in database \"%s\" older than this program?", PQdb(conn));
+}
+
 int
 server_error(PGconn *conn, const PGresult *result)
 {
@@ -242,6 +258,7 @@ server_error(PGconn *conn, const PGresult *result)
 		return EXIT_ERROR;
 	}
 	print_server_message(result);
+	print_hint(conn, result);
 	if (strcmp(state, "55P03") == 0)
 		return EXIT_DRAIN;
 	if ((strcmp(state, "55000") == 0 || strcmp(state, "25006") == 0) && on_standby(conn))

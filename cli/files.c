@@ -94,11 +94,25 @@ write_file(const char *directory, const char *name, const char *bytea)
 	return done;
 }
 
+/* So that one of an earlier backup isn't taken for this one's. */
+static bool
+remove_file(const char *directory, const char *name)
+{
+	char	   *path = xformat("%s/%s", directory, name);
+	bool		done = unlink(path) == 0 || errno == ENOENT;
+
+	if (!done)
+		say("could not remove file \"%s\": %s", path, strerror(errno));
+	free(path);
+	return done;
+}
+
 bool
 write_backup_files(const char *directory, const char *backup_label, const char *tablespace_map)
 {
+	bool		map = tablespace_map && tablespace_map[0] != '\0' && strcmp(tablespace_map, "\\x") != 0;
+
 	/* the map first: a label without it would be taken for complete */
-	return (!tablespace_map || strcmp(tablespace_map, "\\x") == 0 || tablespace_map[0] == '\0' ||
-			write_file(directory, "tablespace_map", tablespace_map)) &&
+	return (map ? write_file(directory, "tablespace_map", tablespace_map) : remove_file(directory, "tablespace_map")) &&
 		write_file(directory, "backup_label", backup_label) && fsync_directory(directory);
 }

@@ -80,6 +80,7 @@ PROGRAM_OBJS = \
 	cli/files.o \
 	cli/freeze.o \
 	cli/run.o \
+	cli/backup.o \
 	cli/rescue.o \
 	cli/show.o \
 	cli/table.o

@@ -246,6 +246,10 @@ extern int	cmd_extend(int argc, char **argv);
 extern int	cmd_status(int argc, char **argv);
 extern int	cmd_check(int argc, char **argv);
 extern int	cmd_sessions(int argc, char **argv);
+extern int	cmd_backup_begin(int argc, char **argv);
+extern int	cmd_backup_end(int argc, char **argv);
+extern int	cmd_backup_abort(int argc, char **argv);
+extern int	cmd_backup_status(int argc, char **argv);
 extern int	cmd_rescue(int argc, char **argv);
 
 #endif							/* PF_CLI_H */

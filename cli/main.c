@@ -46,12 +46,12 @@ static const Command commands[] = {
 	{"extend", cmd_extend, "ID INTERVAL",
 		"move the deadline of a freeze\n"},
 	{"status", cmd_status, "[--json]",
-		"what is frozen, since when, by whom, and how to thaw it; backups that run\n"
+		"what is frozen, by whom, until when, and how to thaw it\n"
 		"\nOptions:\n"
 		"  --json                   all that is known, for scripts\n"
 		"  -x, --expanded           a value per line\n"},
 	{"check", cmd_check, "[OPTION]...",
-		"a dry run: what a freeze would change, who is in its way, what leaks\n"
+		"a dry run: what would be changed, who is in the way, what leaks\n"
 		"\nWith status 1 if it would be refused.\n"
 		HELP_FREEZE
 		"\nOutput:\n"
@@ -62,6 +62,37 @@ static const Command commands[] = {
 		"\nOptions:\n"
 		"  --json                   all that is known, for scripts\n"
 		"  -x, --expanded           a value per line\n"},
+	{"backup-begin", cmd_backup_begin, "--label=LABEL [OPTION]...",
+		"begin a backup, freeze for it, and print its id\n"
+		"\nIt goes on until backup-end, from whatever session; after --timeout it fails.\n"
+		HELP_FREEZE
+		"  --no-freeze              nothing is frozen: an online backup\n"
+		"\nThe backup:\n"
+		"  --checkpoint=spread|fast how it begins (spread); without the backup mode also none\n"
+		"  --no-backup-mode         no pg_backup_start: for an atomic snapshot of all volumes\n"
+		"  --hold-wal               keep its WAL in the server a while, by a replication slot\n"
+		"  --label-directory=DIR    on the server: backup_label is written there at the end\n"},
+	{"backup-end", cmd_backup_end, "[ID | --label=LABEL] [OPTION]...",
+		"end a backup, thaw, and say whether it held\n"
+		"\nWithout ID or label: the backup that runs, or the last one. It may be repeated.\n"
+		"\nOptions:\n"
+		"  --label=LABEL            the backup with this label\n"
+		"  --output=DIR             on this machine: backup_label and tablespace_map are written\n"
+		"                           there, and fsynced; without it they stay in the server\n"
+		"  --no-wait                don't wait for its WAL to be archived\n"
+		"  --accept-unknown         status 0 also where it is unknown whether the freeze held\n"
+		"  --json                   for scripts\n"},
+	{"backup-abort", cmd_backup_abort, "[ID | --label=LABEL] [OPTION]...",
+		"give a backup up, and thaw\n"
+		"\nOptions:\n"
+		"  --label=LABEL            the backup with this label\n"
+		"  --reason=TEXT            for people\n"},
+	{"backup-status", cmd_backup_status, "[ID | --label=LABEL] [OPTION]...",
+		"the backup that runs, and those that were\n"
+		"\nOptions:\n"
+		"  --label=LABEL            the backups with this label\n"
+		"  --all                    more than the last ten\n"
+		"  --json                   all that is known, for scripts\n"},
 	{"rescue", cmd_rescue, "--sql [ID]",
 		"print SQL that undoes what is frozen, when the library can't be loaded\n"
 		"\nIt looks into all databases, for psql to run as a superuser. With an ID it prints\n"

@@ -53,7 +53,9 @@ OBJS = \
 	src/thawing.o \
 	src/functions.o \
 	src/stop.o \
-	src/backup.o
+	src/backup.o \
+	src/backups.o \
+	src/keeper.o
 
 EXTENSION = pg_freeze
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))pg_freeze.control)

@@ -31,6 +31,14 @@ extern void pf_copy_argument(const char *name, char *to, Size size, const char *
  */
 extern void pf_check_not_writing(void);
 
+/*
+ * The request of a freeze.  Its arguments are, from number "first" on: mode,
+ * thaw_after, strategy, action, in_flight, drain_timeout, on_drain_timeout,
+ * attempts.  NULL means the setting decides.  Checks target and privilege.
+ */
+extern PfRequest *pf_freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first,
+									const PfStrategy **strategy);
+
 extern PfOptions pf_options_of_settings(const PfStrategy *strategy);
 
 extern PfCaller pf_this_caller(void);

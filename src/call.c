@@ -445,6 +445,18 @@ end_call(PfCall *call)
 }
 
 /* See worker.h. */
+void
+pf_worker_check_not_written(void)
+{
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot freeze or thaw in a transaction that has written"),
+				 errdetail("The work is done by a worker in transactions of its own, which a rollback of this one would not undo."),
+				 errhint("Commit or roll back first.")));
+}
+
+/* See worker.h. */
 bool
 pf_worker_call(const PfRequest *request, Size size, PfReply *reply, bool may_fail)
 {
@@ -452,12 +464,7 @@ pf_worker_call(const PfRequest *request, Size size, PfReply *reply, bool may_fai
 
 	Assert(size >= offsetof(PfRequest, ids) + request->nids * sizeof(request->ids[0]));
 
-	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("cannot freeze or thaw in a transaction that has written"),
-				 errdetail("The work is done by a worker in transactions of its own, which a rollback of this one would not undo."),
-				 errhint("Commit or roll back first.")));
+	pf_worker_check_not_written();
 
 	call.request = request;
 	call.reply = reply;

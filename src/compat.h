@@ -100,6 +100,11 @@ pf_membership_counts(Form_pg_auth_members membership)
 #define PF_CASE_WAIT_FOR
 #endif
 
+/* 19: checkpoints that don't take their time are called fast */
+#ifndef CHECKPOINT_FAST
+#define CHECKPOINT_FAST CHECKPOINT_IMMEDIATE
+#endif
+
 /* 18: ExecutorRun() can be called again always */
 #if PG_VERSION_NUM >= 180000
 #define PF_EXECUTE_ONCE_PARAMETER

@@ -41,82 +41,18 @@ PG_FUNCTION_INFO_V1(freeze_sessions_of);
 PG_FUNCTION_INFO_V1(freeze_holder_pid);
 PG_FUNCTION_INFO_V1(freeze_gate);
 
-/* ---- arguments -------------------------------------------------------- */
+/* ---- freezing --------------------------------------------------------- */
 
-/* What becomes of work that meets the freeze, and of work in flight: where the arguments say it. */
-static void
-resolve_action(PfOptions *options, const PfStrategy *strategy, const char *action, const char *in_flight)
-{
-	if (action)
-		options->action = pf_action_parse(action);
-	if (in_flight)
-		options->in_flight = pf_in_flight_parse(in_flight);
-	else if (pf_guc_in_flight == PF_IN_FLIGHT_AUTO)
-		options->in_flight = options->action == PF_GATE_WAIT ? PF_GATE_HOLD : PF_GATE_DRAIN;
-	else
-		options->in_flight = pf_guc_in_flight == PF_IN_FLIGHT_HOLD ? PF_GATE_HOLD : PF_GATE_DRAIN;
-	if (strategy->doors)
-		return;
-
-	if (action && strategy->rejects != (options->action == PF_GATE_REJECT))
-		pf_bad_argument("action", action, psprintf("Strategy %s can only %s.", strategy->name, strategy->rejects ? "reject" : "let wait"));
-	if (in_flight && options->in_flight != PF_GATE_DRAIN)
-		pf_bad_argument("in_flight", in_flight, psprintf("Strategy %s can only drain.", strategy->name));
-	options->action = strategy->rejects ? PF_GATE_REJECT : PF_GATE_WAIT;
-	options->in_flight = PF_GATE_DRAIN;
-}
-
-/*
- * The arguments that all freeze functions share, from number "first" (mode)
- * on: mode, thaw_after, strategy, action, in_flight, drain_timeout,
- * on_drain_timeout, attempts, label, reason.  NULL means the setting decides.
- */
+/* The request of a freeze function or of freeze_check, whose arguments from number "first" on are mode to reason. */
 static PfRequest *
 freeze_request(FunctionCallInfo fcinfo, PfKind kind, Name name, int first, const PfStrategy **strategy)
 {
-	PfRequest  *request = palloc0(offsetof(PfRequest, ids));
-	PfTarget   *target = &request->target;
-	char	   *mode = pf_text_argument(fcinfo, first);
-	char	   *why;
+	PfRequest  *request = pf_freeze_request(fcinfo, kind, name, first, strategy);
 
-	pf_check_server();
-	request->action = PF_FREEZE;
-	request->database = MyDatabaseId;
-	target->kind = kind;
-	target->mode = mode ? pf_mode_parse(mode) : PF_WRITE;
-	if (kind != PF_CLUSTER)
-	{
-		if (name == NULL)
-			pf_bad_argument(pf_kind_name(kind), NULL, "A name.");
-		target->name = *name;
-	}
-	pf_target_resolve(target);
-	pf_target_check_permission(target);
-
-	*strategy = pf_strategy_choose(pf_text_argument(fcinfo, first + 2), target, &why);
-	target->only_here = *strategy == &pf_disconnect && kind == PF_ROLE && pf_guc_disconnect_role == PF_DISCONNECT_CONNECT;
-	if ((*strategy)->admit)
-		(*strategy)->admit(target);
-	namestrcpy(&request->strategy, (*strategy)->name);
-	strlcpy(request->why, why, sizeof(request->why));
-
-	request->options = pf_options_of_settings(*strategy);
-	resolve_action(&request->options, *strategy, pf_text_argument(fcinfo, first + 3), pf_text_argument(fcinfo, first + 4));
-	if (!PG_ARGISNULL(first + 1))
-		request->options.thaw_after = pf_span_argument("thaw_after", PG_GETARG_INTERVAL_P(first + 1));
-	pf_check_max_hold("thaw_after", request->options.thaw_after);
-	pf_drain_arguments(fcinfo, first + 5, &request->options);
-	if (!PG_ARGISNULL(first + 7))
-		request->options.attempts = PG_GETARG_INT32(first + 7);
-	if (request->options.attempts < 1)
-		pf_bad_argument("attempts", psprintf("%d", request->options.attempts), "1 or more.");
 	pf_copy_argument("label", request->label, sizeof(request->label), pf_text_argument(fcinfo, first + 8));
 	pf_copy_argument("reason", request->reason, sizeof(request->reason), pf_text_argument(fcinfo, first + 9));
-	request->caller = pf_this_caller();
 	return request;
 }
-
-/* ---- freezing --------------------------------------------------------- */
 
 static Datum
 freeze_any(FunctionCallInfo fcinfo, PfKind kind)

@@ -15,6 +15,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "backup.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
@@ -86,6 +87,25 @@ is_about_journal(Node *command)
 	}
 }
 
+/* A backup that runs in this database has its row there, too. */
+static void
+check_no_backup(void)
+{
+	dsm_segment *segment;
+	PfBackupBoard *board = pf_backup_board(&segment);
+
+	if (board == NULL)
+		return;
+	if (board->request.database == MyDatabaseId && pf_backup_state(board).phase < PF_BACKUP_DONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the journal of pg_freeze is in use by a backup"),
+				 errdetail("Backup " INT64_FORMAT " (%s) is running.", pf_backup_state(board).id, board->request.label),
+				 errhint("End it, or give it up: SELECT %s.freeze_backup_abort(" INT64_FORMAT ");", journal_schema(),
+						 pf_backup_state(board).id)));
+	dsm_detach(segment);
+}
+
 Datum
 freeze_guard(PG_FUNCTION_ARGS)
 {
@@ -107,6 +127,7 @@ freeze_guard(PG_FUNCTION_ARGS)
 				 errdetail("%d live %s, the oldest is " INT64_FORMAT ". Without the journal nothing could be put back.",
 						   list_length(live), list_length(live) == 1 ? "freeze" : "freezes", *(int64 *) linitial(live)),
 				 errhint("Thaw first: SELECT * FROM %s.thaw_all();", journal_schema())));
+	check_no_backup();
 	PG_RETURN_NULL();
 }
 

@@ -325,12 +325,12 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 	const PfOptions *options = &request->options;
 	bool		doors = pf_strategy_named(NameStr(request->strategy))->doors;
 	PfSpi		spi = pf_spi_begin();
-	Datum		values[30];
-	char		nulls[31] = "                              ";
+	Datum		values[31];
+	char		nulls[32] = "                               ";
 	Oid			types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 		OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID, TEXTOID, INTERVALOID,
 		TEXTOID, TEXTOID, INT8OID, OIDOID, INT8OID,
-		TEXTOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, BOOLOID, BOOLOID, BOOLOID};
+		TEXTOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, BOOLOID, BOOLOID, BOOLOID, INT8OID};
 	bool		isnull;
 	int64		id;
 
@@ -367,16 +367,18 @@ journal_begin(const PfRequest *request, List *leaks, List *also_stops)
 	values[27] = BoolGetDatum(request->target.only_here);
 	values[28] = BoolGetDatum(options->superusers);
 	values[29] = BoolGetDatum(options->keep_read_only);
+	values[30] = Int64GetDatum(request->backup);
+	nulls[30] = request->backup ? ' ' : 'n';
 
 	journal_execute("INSERT INTO @.freeze_journal (target_kind, target_oid, target_name, mode,"
 					" strategy, why, state, label, reason, owner, owner_name, by_session_user,"
 					" by_application, by_address, by_pid, drain_timeout, on_drain_timeout, thaw_after,"
 					" leaks, also_stops, system_identifier, database_oid, timeline,"
-					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only)"
+					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only, backup)"
 					" VALUES ($1, $2, $3, $4, $5, $6, 'engaging', nullif($7, ''), nullif($8, ''), $9, $10,"
 					" $11, $12, nullif($13, ''), $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-					" $23, $24, $25, $26, $27, $28, $29, $30) RETURNING id",
-					30, types, values, nulls, false);
+					" $23, $24, $25, $26, $27, $28, $29, $30, $31) RETURNING id",
+					31, types, values, nulls, false);
 	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	pf_spi_end(spi);
 	ereport(LOG,
@@ -443,7 +445,8 @@ journal_read(int64 id)
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
 					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost, timeline,"
 					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only,"
-					" engaged_at FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
+					" engaged_at, EXISTS (SELECT FROM @.freeze_backup b WHERE b.id = j.backup AND b.state = 'failed')"
+					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -494,6 +497,7 @@ journal_read(int64 id)
 		freeze->superusers = column_flag(0, 36);
 		freeze->keep_read_only = column_flag(0, 37);
 		freeze->engaged_at = column_time(0, 38);
+		freeze->backup_failed = column_flag(0, 39);
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);

@@ -27,6 +27,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "backup.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "drain.h"
@@ -414,6 +415,9 @@ attend_locked(PfFreeze *freeze, bool impatient, TimestampTz *leave_until, int *a
 				if (gone_on <= now - LEFT_ALONE * INT64CONST(1000))
 					thaw.why = "thawed by somebody who could not write it down";
 			}
+			/* after a restart, which a restored snapshot begins with, too, it is for that setting and the deadline */
+			else if (freeze->backup_failed && freeze->frozen_at >= PgStartTime)
+				thaw.why = "thawed because its backup failed";
 			else if (pf_guc_on_restart == PF_RESTART_THAW && freeze->frozen_at < PgStartTime)
 				thaw.why = "thawed because pg_freeze.on_restart is thaw";
 			else
@@ -477,6 +481,8 @@ forget_history(void)
 	spi = pf_spi_begin();
 	journal_execute("DELETE FROM @.freeze_journal WHERE state IN ('thawed', 'aborted')"
 					" AND ended_at < now() - make_interval(mins => greatest($1, 1))", 1, &type, &value, NULL, false);
+	journal_execute("DELETE FROM @.freeze_backup WHERE state <> 'running' AND backup_label IS NULL"
+					" AND ended_at < now() - make_interval(mins => greatest($1, 1))", 1, &type, &value, NULL, false);
 	journal_execute("DELETE FROM @.freeze_journal_gap g WHERE NOT EXISTS"
 					" (SELECT FROM @.freeze_journal j WHERE j.id = g.freeze_id)", 0, NULL, NULL, NULL, false);
 	pf_spi_end(spi);
@@ -531,6 +537,7 @@ attend(const PfRequest *request)
 	/* before the journal, so that what is new there isn't taken for gone */
 	published = pf_live_ids();
 	pf_begin();
+	pf_backup_mark_failed();
 	MemoryContextSwitchTo(context);
 	ids = journal_ids("state NOT IN ('thawed', 'aborted')", 0, NULL, NULL);
 	CommitTransactionCommand();

@@ -8,6 +8,7 @@
  *
  *	functions.c	the SQL functions: check arguments and privilege, call, return
  *	stop.c		stop_role: a gate and a disconnect
+ *	backup.c	those about backups
  *	thawing.c	those about live freezes; arguments.c what they have in common
  *	guc.c		the settings
  *	target.c	what can be frozen: names to OIDs, who may; words
@@ -34,6 +35,7 @@
  *	ladder.c	waiting for them, and the ladder that ends them
  *	evict.c		the ladder without a freeze
  *	call.c, worker.c	a request's two sides: caller and background worker
+ *	keeper.c	the process that keeps a backup; backups.c how it is found and told
  *	scheduler.c	the sleeping worker: deadlines, recovery, reminders
  *	board.c		where the sleeping worker is found
  *	read_only.c	the strategy "read_only"
@@ -57,6 +59,7 @@
  * the freezing or thawing in transactions of its own.  One scheduler per
  * database with a live freeze sleeps, unconnected, until something is due.
  * One holder per database with a live freeze by strategy lock has the locks.
+ * A keeper owns the session of a backup that runs.
  *
  * Whoever works on a freeze holds its work lock (journal_lock), so that a
  * freeze being made, a thaw and a recovery never meet.  Everything else that
@@ -204,6 +207,7 @@ typedef struct PfFreeze
 	int			yield_after;	/* ms, -1: never */
 	bool		superusers;		/* their sessions are ended too; this and the next are of what recycles sessions */
 	bool		keep_read_only; /* leaves those alone that were read-only by their settings */
+	bool		backup_failed;	/* that it was made for */
 } PfFreeze;
 
 /* What a freeze call asks for, settings already resolved by the caller. */

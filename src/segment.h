@@ -38,7 +38,7 @@
  * upgrade of the library, a session that has the old one must not be
  * misunderstood by a worker that loads the new one.
  */
-#define PF_SEGMENT_MAGIC	UINT64CONST(0x70675f667a770005)
+#define PF_SEGMENT_MAGIC	UINT64CONST(0x70675f667a770006)
 
 /* What is where. */
 enum

@@ -216,7 +216,7 @@ tell_thawed(PfFreeze *freeze, PfThaw *thaw)
 									 pf_target_text(&freeze->target), pf_objects(thaw->restore.skipped)),
 							NULL, psprintf("SELECT * FROM %s.freeze_changes WHERE id = " INT64_FORMAT ";", journal_schema(), freeze->id));
 	tell_others(freeze, thaw->restore.passed, thaw->request, thaw->reply);
-	thaw->reply->row(thaw->reply, 12, thaw->row);
+	thaw->reply->row(thaw->reply, PF_VERDICT_COLUMNS, thaw->row);
 }
 
 /* See thaw.h. */

@@ -10,6 +10,8 @@
 
 #include "worker.h"
 
+#define PF_VERDICT_COLUMNS 12
+
 /* A thaw under way, and what came of it. */
 typedef struct PfThaw
 {
@@ -22,7 +24,7 @@ typedef struct PfThaw
 	TimestampTz *leave_until;	/* how long thaws together may wait for sessions to go, 0: nobody has begun to */
 	MemoryContext context;		/* of the row */
 	PfRestore	restore;		/* what came of it */
-	char	   *row[12];
+	char	   *row[PF_VERDICT_COLUMNS];
 } PfThaw;
 
 /* Thaws, in every database, what was frozen before its time: see pf_deadline(). */
@@ -54,6 +56,12 @@ extern void pf_run_alter(const PfRequest *request, PfReply *reply);
  * effect at its commit.
  */
 extern void pf_thaw_here(const PfRequest *request, PfReply *reply);
+
+/*
+ * thawing.c: thaws a freeze of this database, as thaw() does; "row" gets what
+ * that returns.
+ */
+extern void pf_thaw_one(PfFreeze *freeze, char **row);
 
 /* Whether a role may end, extend and alter a freeze; the other raises 42501.  In a transaction. */
 extern bool pf_may_end(const PfFreeze *freeze, Oid role);

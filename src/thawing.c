@@ -47,8 +47,9 @@ PG_FUNCTION_INFO_V1(thaw_all);
 
 typedef struct RowSink
 {
-	ReturnSetInfo *rsinfo;
+	ReturnSetInfo *rsinfo;		/* NULL: into row */
 	AttInMetadata *meta;
+	char	  **row;
 	char	   *not_held;		/* the first freeze that did not hold */
 	char	   *not_held_why;
 } RowSink;
@@ -59,7 +60,11 @@ verdict_row(PfReply *reply, int nvalues, char **values)
 {
 	RowSink    *sink = reply->arg;
 
-	tuplestore_puttuple(sink->rsinfo->setResult, BuildTupleFromCStrings(sink->meta, values));
+	if (sink->rsinfo)
+		tuplestore_puttuple(sink->rsinfo->setResult, BuildTupleFromCStrings(sink->meta, values));
+	else
+		for (int i = 0; i < nvalues; i++)
+			sink->row[i] = values[i] ? pstrdup(values[i]) : NULL;
 	if (sink->not_held == NULL && (values[3] == NULL || strcmp(values[3], "t") != 0))
 	{
 		sink->not_held = pstrdup(values[0]);
@@ -337,33 +342,49 @@ run_thaw(List *homes, RowSink *sink, bool require_held)
 	return at_once;
 }
 
-/* Thaws the freezes (List of PfFreeze *) and fills the result set. */
-static Datum
-thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
+/* Thaws the freezes (List of PfFreeze *). */
+static void
+thaw_freezes(List *freezes, RowSink *sink, bool require_held)
 {
-	RowSink		sink = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
-	List	   *homes;
+	List	   *homes = by_home(freezes);
 
-	InitMaterializedSRF(fcinfo, 0);
-	sink.meta = TupleDescGetAttInMetadata(sink.rsinfo->setDesc);
-	if (freezes == NIL)
-		return (Datum) 0;
-
-	homes = by_home(freezes);
 	open_gates(freezes);
 	if (is_any_open(freezes))
 	{
 		PG_ENSURE_ERROR_CLEANUP(leave_thaws, PointerGetDatum(homes));
 		{
 			/* with no worker it may be rolled back */
-			if (!run_thaw(homes, &sink, require_held))
+			if (!run_thaw(homes, sink, require_held))
 				leave_thaws(0, PointerGetDatum(homes));
 		}
 		PG_END_ENSURE_ERROR_CLEANUP(leave_thaws, PointerGetDatum(homes));
 	}
 	else
-		(void) run_thaw(homes, &sink, require_held);
+		(void) run_thaw(homes, sink, require_held);
+}
+
+/* The same; fills the result set. */
+static Datum
+thaw_list(FunctionCallInfo fcinfo, List *freezes, bool require_held)
+{
+	RowSink		sink = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+
+	InitMaterializedSRF(fcinfo, 0);
+	sink.meta = TupleDescGetAttInMetadata(sink.rsinfo->setDesc);
+	if (freezes != NIL)
+		thaw_freezes(freezes, &sink, require_held);
 	return (Datum) 0;
+}
+
+/* See thaw.h. */
+void
+pf_thaw_one(PfFreeze *freeze, char **row)
+{
+	RowSink		sink = {.row = row};
+
+	pf_check_may_end(freeze, GetUserId());
+	pf_check_in_hold(freeze);
+	thaw_freezes(list_make1(freeze), &sink, false);
 }
 
 /* What to look at where a freeze isn't found: it may be one of another database. */

@@ -36,6 +36,7 @@ typedef struct PfRequest
 	PfOptions	options;
 	char		label[PF_LABEL_MAX + 1];	/* "": none */
 	char		reason[PF_REASON_MAX + 1];	/* "": none */
+	int64		backup;			/* that it is a part of, 0: none */
 	/* thaw */
 	bool		opened;			/* the target goes on already: nothing is left to cancel */
 	/* extend; alter sets options.action */
@@ -71,6 +72,9 @@ typedef struct PfReply
  * be had and may_fail is true; else that is 53400.
  */
 extern bool pf_worker_call(const PfRequest *request, Size size, PfReply *reply, bool may_fail);
+
+/* Raises 25001, as pf_worker_call() does, in a transaction that has written. */
+extern void pf_worker_check_not_written(void);
 
 /*
  * In a request worker: whether cancels, from whomever, raise an error here;

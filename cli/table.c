@@ -59,6 +59,8 @@ print_table(PGconn *conn, const PGresult *result, const char *title, int columns
 	opt.start_table = true;
 	opt.stop_table = true;
 	opt.encoding = PQclientEncoding(conn);
+	if (getenv("COLUMNS"))
+		opt.env_columns = atoi(getenv("COLUMNS"));
 
 	printTableInit(&content, &opt, title, columns, rows);
 	for (int i = 0; i < columns; i++)

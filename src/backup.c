@@ -54,7 +54,7 @@ PG_FUNCTION_INFO_V1(freeze_backup_kept);
 PG_FUNCTION_INFO_V1(freeze_backup_archived);
 
 #define GO_PATIENCE		5000	/* ms for a keeper that stays for nobody to go */
-#define TELL_AFTER		5000	/* ms of waiting until the caller is told why */
+#define TELL_AFTER		5000	/* ms of waiting for the archive until the caller is told */
 #define LOOK_EVERY		1000	/* ms */
 
 /* ---- words ------------------------------------------------------------ */
@@ -428,6 +428,9 @@ freeze_backup_begin(PG_FUNCTION_ARGS)
 
 		freeze->backup = pf_backup_state(board).id;
 		(void) pf_worker_call(freeze, offsetof(PfRequest, ids), &reply, false);
+		SpinLockAcquire(&board->mutex);
+		board->state.freeze_id = pg_strtoint64(id);
+		SpinLockRelease(&board->mutex);
 		/* one that came too late for the freeze is in time for the rest */
 		if (reply.interrupted)
 			QueryCancelPending = InterruptPending = true;
@@ -515,6 +518,22 @@ not_usable(const PfBackup *backup)
 			 errhint("Throw the copy away, and begin another backup.")));
 }
 
+/*
+ * Raises 25001 where this transaction can't see the freeze of a backup, and so
+ * couldn't thaw it.
+ */
+static void
+check_sees_freeze(PfBackupBoard *board)
+{
+	int64		id = pf_backup_state(board).freeze_id;
+
+	if (id != 0 && journal_read(id) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("this transaction began before the backup, and does not see its freeze"),
+				 errhint("Call it outside of a transaction, or in one that is READ COMMITTED.")));
+}
+
 /* Has the keeper stop the backup; what has come of it is in its board then. */
 static PfBackup *
 stop_backup(PfBackupBoard *board, const PfBackup *backup)
@@ -560,12 +579,14 @@ freeze_backup_end(PG_FUNCTION_ARGS)
 	char	   *values[15] = {NULL};
 	dsm_segment *segment;
 	PfBackupBoard *board;
-	PfBackup	   *backup;
+	PfBackup   *backup;
 	Thaw	   *thaw;
 
 	InitMaterializedSRF(fcinfo, 0);
 	pf_worker_check_not_written();
 	backup = pf_backup_find(id, label, &board, &segment);
+	if (board)
+		check_sees_freeze(board);
 	if (board && !backup->done && !backup->failure)
 		backup = stop_backup(board, backup);
 	if (backup->failure)
@@ -617,12 +638,14 @@ freeze_backup_abort(PG_FUNCTION_ARGS)
 	char	   *by = psprintf("aborted by %s", GetUserNameFromId(GetUserId(), false));
 	dsm_segment *segment;
 	PfBackupBoard *board;
-	PfBackup	   *backup;
+	PfBackup   *backup;
 	PfFreeze   *freeze;
 	bool		told;
 
 	pf_worker_check_not_written();
 	backup = pf_backup_find(id, label, &board, &segment);
+	if (board)
+		check_sees_freeze(board);
 	told = board && pf_backup_tell(board, PF_WORD_ABORT, reason && reason[0] ? psprintf("%s: %s", by, reason) : by);
 	if (told)
 		(void) pf_backup_await(board, PF_BACKUP_DONE, NULL, "the process that keeps the backup");
@@ -656,7 +679,7 @@ phase_text(PfBackupBoard *board, const PfBackupState *state)
 		case PF_BACKUP_STOPPING:
 			return "stopping";
 		case PF_BACKUP_DONE:
-			return state->slot[0] && state->stays_until > state->ended_at ? "holds WAL" : NULL;
+			return state->slot[0] ? "holds WAL" : NULL;
 		case PF_BACKUP_FAILED:
 			return NULL;
 	}
@@ -679,7 +702,7 @@ freeze_backup_kept(PG_FUNCTION_ARGS)
 	PfBackupBoard *board;
 	const PfBackupRequest *request;
 	PfBackupState state;
-	PfBackup	   *backup;
+	PfBackup   *backup;
 	char	   *values[26];
 	int			n = 0;
 

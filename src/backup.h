@@ -73,15 +73,16 @@ typedef struct PfBackupRequest
 typedef struct PfBackupState
 {
 	int64		id;				/* 0: not given yet */
+	int64		freeze_id;		/* 0: none; written by the one who begins */
 	PfBackupPhase phase;
 	int			keeper;			/* its pid */
 	TimestampTz deadline;		/* 0: not waiting yet */
 	TimestampTz ended_at;		/* 0: has not */
-	TimestampTz stays_until;	/* the keeper, after the end; 0: until it is told to go */
+	TimestampTz holds_until;	/* the slot, after the end; 0: there is none */
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	stop_lsn;
 	TimeLineID	timeline;
-	char		slot[NAMEDATALEN];	/* "": none */
+	char		slot[NAMEDATALEN];	/* "": none, or none any more */
 	int			sqlstate;		/* of what failed */
 } PfBackupState;
 

@@ -50,10 +50,7 @@ pf_backup_state(PfBackupBoard *board)
 	return state;
 }
 
-/*
- * The board of the keeper that there is, NULL if there is none.  *segment is to
- * be detached.  Needs a transaction.
- */
+/* See backup.h. */
 PfBackupBoard *
 pf_backup_board(dsm_segment **segment)
 {
@@ -99,10 +96,7 @@ pf_backup_mark_failed(void)
 	pf_spi_end(spi);
 }
 
-/*
- * Tells a keeper something; false if it can't heed it any more.  "reason" is
- * for an abort.
- */
+/* See backup.h. */
 bool
 pf_backup_tell(PfBackupBoard *board, PfBackupWord word, const char *reason)
 {
@@ -153,10 +147,7 @@ is_gone(PfBackupBoard *board, BackgroundWorkerHandle *keeper)
 	return !alive || (keeper && pf_scheduler_is_stopped(keeper));
 }
 
-/*
- * Waits until the backup is in that phase or a later one; false if the keeper
- * has gone before.
- */
+/* See backup.h. */
 bool
 pf_backup_await(PfBackupBoard *board, PfBackupPhase phase, BackgroundWorkerHandle *keeper, const char *waits_for)
 {
@@ -193,11 +184,11 @@ is_meant(const PfBackup *backup, int64 id, const char *label)
 	return id ? backup->id == id : label ? strcmp(backup->label, label) == 0 : true;
 }
 
-/* What a keeper has. */
+/* See backup.h. */
 PfBackup *
 pf_backup_of(PfBackupBoard *board)
 {
-	PfBackup	   *backup = palloc0(sizeof(PfBackup));
+	PfBackup   *backup = palloc0(sizeof(PfBackup));
 	PfBackupState state = pf_backup_state(board);
 
 	backup->id = state.id;
@@ -229,7 +220,7 @@ read_row(int64 id, const char *label)
 	Oid			types[2] = {INT8OID, TEXTOID};
 	Datum		values[2] = {Int64GetDatum(id), label ? CStringGetTextDatum(label) : (Datum) 0};
 	char		nulls[3] = {' ', label ? ' ' : 'n', '\0'};
-	PfBackup	   *backup = NULL;
+	PfBackup   *backup = NULL;
 
 	journal_execute("SELECT id, label, owner, owner_name, backup_mode, state = 'done',"
 					" coalesce(failure, CASE WHEN state = 'running' THEN 'the process that kept it is gone' END),"
@@ -279,14 +270,11 @@ not_found(int64 id, const char *label)
 			 errhint("freeze_backup_status lists them.")));
 }
 
-/*
- * The backup that is meant: the one of the keeper, whose board is in *board,
- * or else that of a row, *board is NULL.  Checks who may end it.
- */
+/* See backup.h. */
 PfBackup *
 pf_backup_find(int64 id, const char *label, PfBackupBoard **board, dsm_segment **segment)
 {
-	PfBackup	   *backup = NULL;
+	PfBackup   *backup = NULL;
 
 	*board = pf_backup_board(segment);
 	if (*board)
@@ -296,7 +284,7 @@ pf_backup_find(int64 id, const char *label, PfBackupBoard **board, dsm_segment *
 		backup = pf_backup_of(*board);
 		if (home != MyDatabaseId || !is_meant(backup, id, label))
 		{
-			PfBackup	   *row = id || label ? read_row(id, label) : NULL;
+			PfBackup   *row = id || label ? read_row(id, label) : NULL;
 
 			if (row == NULL && is_meant(backup, id, label))
 				ereport(ERROR,

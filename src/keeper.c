@@ -72,6 +72,9 @@ static dsm_handle my_handle = DSM_HANDLE_INVALID;
 /* Of the scheduler here, once there is a freeze. */
 static dsm_handle scheduler = DSM_HANDLE_INVALID;
 
+/* Whether there is a row; not on a standby, even if it has been promoted since. */
+static bool has_row = false;
+
 /* Whether a word interrupts what this process does. */
 static volatile sig_atomic_t interruptible = false;
 
@@ -188,7 +191,7 @@ set_row(const char *assignments, int nargs, Oid *types, Datum *values)
 	PfSpi		spi;
 
 	Assert(nargs < 6);
-	if (RecoveryInProgress())
+	if (!has_row)
 		return;
 	for (int i = 0; i < nargs; i++)
 	{
@@ -214,8 +217,9 @@ begin_row(void)
 	Datum		values[14];
 	int64		id = request->begun_at;
 
+	has_row = !RecoveryInProgress();
 	pf_begin();
-	if (!RecoveryInProgress())
+	if (has_row)
 	{
 		PfSpi		spi;
 		bool		isnull;
@@ -513,7 +517,7 @@ stop(void)
 	board->state.stop_lsn = lsn;
 	board->state.timeline = timeline;
 	board->state.ended_at = now;
-	board->state.stays_until = RecoveryInProgress() ? 0 : request->hold_wal ? now + request->timeout : now;
+	board->state.holds_until = request->hold_wal ? now + request->timeout : 0;
 	SpinLockRelease(&board->mutex);
 	forget_word();
 	SET_STATE(phase = PF_BACKUP_DONE);
@@ -572,7 +576,6 @@ fail(ErrorData *error)
 	SpinLockAcquire(&board->mutex);
 	board->state.sqlstate = error->sqlerrcode;
 	board->state.ended_at = now;
-	board->state.stays_until = RecoveryInProgress() && board->state.id != 0 ? 0 : now;
 	board->word = PF_WORD_NONE;
 	SpinLockRelease(&board->mutex);
 	SET_STATE(phase = PF_BACKUP_FAILED);
@@ -608,6 +611,36 @@ keep(void)
 	PF_INJECTION_POINT("pg-freeze-backup-stop");
 	stop();
 	PF_INJECTION_POINT("pg-freeze-backup-stopped");
+}
+
+static void
+drop_slot(void)
+{
+	Oid			type = NAMEOID;
+	Datum		value = NameGetDatum((Name) board->state.slot);
+	PfSpi		spi;
+
+	pf_begin();
+	spi = pf_spi_begin();
+	journal_execute("SELECT pg_drop_replication_slot($1)", 1, &type, &value, NULL, false);
+	pf_spi_end(spi);
+	CommitTransactionCommand();
+	SpinLockAcquire(&board->mutex);
+	board->state.slot[0] = '\0';
+	SpinLockRelease(&board->mutex);
+}
+
+/* Holds the WAL for those who copy it; on a standby, keeps what the row would. */
+static void
+stay(void)
+{
+	if (board->state.holds_until != 0 && await_word(board->state.holds_until) != PF_WORD_NONE)
+		return;
+	if (has_row || board->state.id == 0)
+		return;
+	if (board->state.slot[0])
+		drop_slot();
+	(void) await_word(0);
 }
 
 /* Maps the segment that the caller made; ends the process if the caller has gone. */
@@ -667,7 +700,6 @@ pf_backup_main(Datum main_arg)
 		fail(error);
 	}
 	PG_END_TRY();
-	if (board->state.stays_until != board->state.ended_at)
-		(void) await_word(board->state.stays_until);
+	stay();
 	proc_exit(0);
 }

@@ -80,7 +80,13 @@ PROGRAM_OBJS = \
 	cli/options.o \
 	cli/connect.o \
 	cli/files.o \
+	cli/signals.o \
+	cli/link.o \
+	cli/call.o \
 	cli/freeze.o \
+	cli/make.o \
+	cli/child.o \
+	cli/hold.o \
 	cli/run.o \
 	cli/backup.o \
 	cli/rescue.o \

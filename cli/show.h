@@ -12,7 +12,8 @@
 
 /* SQL: a time as short as it can be told; the same of a deadline, which may be missing. */
 #define CLOCK(column) \
-	"to_char(" column ", CASE WHEN " column "::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END)"
+	"to_char(" column ", CASE WHEN " column " BETWEEN now() - interval '12 h' AND now() + interval '12 h'" \
+	" THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI' END)"
 #define UNTIL(column) "coalesce(" CLOCK(column) ", 'none')"
 
 /* SQL: how a name of something that may be of another database is written. */

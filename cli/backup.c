@@ -7,6 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "make.h"
 #include "show.h"
 
 static const char *const checkpoints[] = {"spread", "fast", "none", NULL};
@@ -50,21 +51,32 @@ static const char one_sql[] =
 "SELECT b.* FROM @.freeze_backup_status b WHERE ($1::bigint IS NULL OR b.id = $1::bigint) AND ($2::text IS NULL OR b.label = $2::text)"
 " ORDER BY b.state = 'running' DESC, b.since DESC";
 
-/* A statement with the extension's schema in it, which may take long. */
-static PGresult *
-call(PGconn *conn, const char *sql, int nparams, const char *const *params)
+/*
+ * Calls a function of backups, again where its answer got lost: that does no harm.
+ * "sql" has the columns and %s for the extension's schema, "arguments" goes into
+ * parentheses.
+ */
+static CallEnd
+call_backup(Link *link, const char *columns, const char *function, const char *arguments, const char *waiting)
 {
-	char	   *text = xformat(sql, extension(conn));
-	PGresult   *result = PQexecParams(conn, text, nparams, NULL, params, NULL, NULL, 0);
+	char	   *settings = call_settings(link->conn, !on_standby(link->conn), NULL);
+	char	   *sql = xformat("%sSELECT %s FROM %s.%s(%s) e", settings, columns, extension(link->conn), function, arguments);
+	CallEnd		end = call_again(link, sql, "SELECT NULL", waiting);
 
-	free(text);
-	return result;
+	free(settings);
+	free(sql);
+	return end;
 }
 
-static bool
-succeeded(const PGresult *result)
+/* "id => 3", "label => 'night'" */
+static char *
+which_arguments(PGconn *conn, const Which *which)
 {
-	return PQresultStatus(result) == PGRES_TUPLES_OK;
+	char	   *label = literal(conn, which->label, "text");
+	char	   *result = xformat("id => %s, label => %s", which->id ? which->id : "NULL", label);
+
+	free(label);
+	return result;
 }
 
 /* What is left of the arguments: at most an id. */
@@ -100,25 +112,22 @@ cmd_backup_begin(int argc, char **argv)
 		{NULL, 0, NULL, 0}};
 	ConnectOptions connect = {0};
 	FreezeOptions freeze = FREEZE_OPTIONS_INIT;
-	const char *params[16];
-	bool		backup_mode = true;
-	bool		hold_wal = false;
-	const char *checkpoint = "spread";
-	const char *label_directory = NULL;
-	PGconn	   *conn;
-	PGresult   *result;
+	BackupOptions backup = {.wanted = true,.backup_mode = true};
+	Link		link;
+	Made		made;
+	int			status;
 	int			c;
 
 	while ((c = getopt_long(argc, argv, COMMON_SHORT, long_options, NULL)) != -1)
 	{
 		if (c == OPT_NO_BACKUP_MODE)
-			backup_mode = false;
+			backup.backup_mode = false;
 		else if (c == OPT_CHECKPOINT)
-			checkpoint = parse_word("--checkpoint", optarg, checkpoints);
+			backup.checkpoint = parse_word("--checkpoint", optarg, checkpoints);
 		else if (c == OPT_HOLD_WAL)
-			hold_wal = true;
+			backup.hold_wal = true;
 		else if (c == OPT_LABEL_DIRECTORY)
-			label_directory = optarg;
+			backup.label_directory = optarg;
 		else if (!freeze_option(&freeze, c))
 			common_option(&connect, c);
 	}
@@ -126,40 +135,37 @@ cmd_backup_begin(int argc, char **argv)
 		usage_error("backup-begin takes no argument: \"%s\"", argv[optind]);
 	if (!freeze.label)
 		usage_error("a backup needs a --label");
-	if (backup_mode && strcmp(checkpoint, "none") == 0)
-		usage_error("--checkpoint=none needs --no-backup-mode");
-	if (!backup_mode && label_directory)
-		usage_error("there is no backup_label for --label-directory with --no-backup-mode");
+	if (backup.backup_mode && backup.checkpoint && strcmp(backup.checkpoint, "none") == 0)
+		usage_error("--checkpoint=none is for --no-backup-mode");
+	if (!backup.backup_mode && backup.label_directory)
+		usage_error("with --no-backup-mode there is no backup_label for --label-directory");
+	backup.label = freeze.label;
 
-	params[0] = freeze.label;
-	params[1] = freeze.no_freeze ? NULL : freeze.kind ? freeze.kind : "database";
-	params[2] = freeze.target;
-	params[3] = freeze.mode ? freeze.mode : "write";
-	params[4] = interval_text(freeze.timeout);
-	params[5] = freeze.strategy;
-	params[6] = freeze.action;
-	params[7] = freeze.in_flight;
-	params[8] = freeze.drain_timeout >= 0 ? interval_text(freeze.drain_timeout) : NULL;
-	params[9] = freeze.on_drain_timeout;
-	params[10] = freeze.attempts ? freeze.attempts : "1";
-	params[11] = freeze.reason;
-	params[12] = backup_mode ? "true" : "false";
-	params[13] = checkpoint;
-	params[14] = hold_wal ? "true" : "false";
-	params[15] = label_directory;
+	link_open(&link, &connect);
+	if (!freeze.no_freeze && on_standby(link.conn))
+	{
+		say("this server is a standby, where nothing can be frozen");
+		say("HINT: begin it on the primary, or with --no-freeze");
+		return EXIT_STANDBY;
+	}
+	(void) extension(link.conn);
+	catch_signals();
+	status = make(&link, &freeze, &backup, freeze.timeout, &made);
+	if (status != EXIT_HELD)
+		return status;
 
-	conn = connect_server(&connect);
-	result = call(conn,
-				  "SELECT %s.freeze_backup_begin(label => $1, kind => $2, target => $3, mode => $4, timeout => $5::pg_catalog.interval,"
-				  " strategy => $6, action => $7, in_flight => $8, drain_timeout => $9::pg_catalog.interval, on_drain_timeout => $10,"
-				  " attempts => $11::pg_catalog.int4, reason => $12, backup_mode => $13::pg_catalog.bool, checkpoint => $14,"
-				  " hold_wal => $15::pg_catalog.bool, label_directory => $16)", 16, params);
-	if (!succeeded(result))
-		return server_error(conn, result);
-	puts(PQgetvalue(result, 0, 0));
-	close_stdout();
-	PQfinish(conn);
-	return EXIT_HELD;
+	/* who doesn't get to know the id doesn't end it either */
+	if (next_signal() != 0)
+		say("interrupted");
+	else if (printf("%s\n", made.backup_id) >= 0 && fflush(stdout) == 0)
+	{
+		link_close(&link);
+		return EXIT_HELD;
+	}
+	else
+		say("could not write to standard output: %s", strerror(errno));
+	unmake(&link, &made, freeze.timeout + 1000);
+	return EXIT_ERROR;
 }
 
 /* Whether the backup that is meant is one that failed. */
@@ -170,8 +176,6 @@ is_failed(PGconn *conn, const Which *which)
 	PGresult   *result;
 	const char *state;
 
-	if (PQstatus(conn) != CONNECTION_OK)
-		return false;
 	result = look(conn, one_sql, 2, params);
 	state = value(result, 0, "state");
 	return state && strcmp(state, "failed") == 0;
@@ -235,6 +239,19 @@ report_end(const PGresult *result, bool json, const char *output, bool accept_un
 	return accept_unknown ? EXIT_HELD : EXIT_UNKNOWN;
 }
 
+/* end raised an error: the exit status. */
+static int
+failed_end(Link *link, const Which *which)
+{
+	char		state[6];
+	int			status;
+
+	strlcpy(state, sqlstate(link_error(link)), sizeof(state));
+	status = server_error(link->conn, link_error(link));
+	/* then what was copied is not to be used */
+	return strcmp(state, "55000") == 0 && is_failed(link->conn, which) ? EXIT_NOT_HELD : status;
+}
+
 int
 cmd_backup_end(int argc, char **argv)
 {
@@ -248,13 +265,12 @@ cmd_backup_end(int argc, char **argv)
 		{NULL, 0, NULL, 0}};
 	ConnectOptions connect = {0};
 	Which		which = {0};
-	const char *params[3];
 	const char *output = NULL;
 	bool		wait = true;
 	bool		json = false;
 	bool		accept_unknown = false;
-	PGconn	   *conn;
-	PGresult   *result;
+	Link		link;
+	char	   *arguments;
 	int			status;
 	int			c;
 
@@ -275,26 +291,29 @@ cmd_backup_end(int argc, char **argv)
 	}
 	parse_which(&which, argc, argv);
 
-	params[0] = which.id;
-	params[1] = which.label;
-	params[2] = wait ? "true" : "false";
-	conn = connect_server(&connect);
-	result = call(conn,
-				  "SELECT e.*, pg_catalog.row_to_json(e) AS json,"
-				  " pg_catalog.convert_to(e.backup_label, pg_catalog.getdatabaseencoding()) AS label_bytes,"
-				  " pg_catalog.convert_to(e.tablespace_map, pg_catalog.getdatabaseencoding()) AS map_bytes"
-				  " FROM %s.freeze_backup_end(id => $1::pg_catalog.int8, label => $2::pg_catalog.text, wait_for_archive => $3::pg_catalog.bool) e",
-				  3, params);
-	if (succeeded(result))
-		status = report_end(result, json, output, accept_unknown);
-	else
+	link_open(&link, &connect);
+	catch_signals();
+	arguments = which_arguments(link.conn, &which);
+	switch (call_backup(&link,
+						"e.*, pg_catalog.row_to_json(e) AS json,"
+						" pg_catalog.convert_to(e.backup_label, pg_catalog.getdatabaseencoding()) AS label_bytes,"
+						" pg_catalog.convert_to(e.tablespace_map, pg_catalog.getdatabaseencoding()) AS map_bytes",
+						"freeze_backup_end", xformat("%s, wait_for_archive => %s", arguments, wait ? "true" : "false"),
+						"waiting until the WAL of the backup is archived"))
 	{
-		status = server_error(conn, result);
-		/* what was copied is not to be used */
-		if (strcmp(sqlstate(result), "55000") == 0 && is_failed(conn, &which))
-			status = EXIT_NOT_HELD;
+		case CALL_DONE:
+			status = report_end(link_rows(&link, 0), json, output, accept_unknown);
+			break;
+		case CALL_ERROR:
+			status = failed_end(&link, &which);
+			break;
+		default:
+			say("it is not known whether the backup has ended");
+			say("HINT: backup-end may be repeated, and \"pg_freeze backup-status\" shows it");
+			status = EXIT_UNKNOWN;
+			break;
 	}
-	PQfinish(conn);
+	link_close(&link);
 	return status;
 }
 
@@ -308,9 +327,10 @@ cmd_backup_abort(int argc, char **argv)
 		{NULL, 0, NULL, 0}};
 	ConnectOptions connect = {0};
 	Which		which = {0};
-	const char *params[3] = {NULL, NULL, NULL};
-	PGconn	   *conn;
-	PGresult   *result;
+	const char *reason = NULL;
+	Link		link;
+	CallEnd		end;
+	char	   *quoted;
 	int			c;
 
 	while ((c = getopt_long(argc, argv, COMMON_SHORT, long_options, NULL)) != -1)
@@ -318,22 +338,23 @@ cmd_backup_abort(int argc, char **argv)
 		if (c == OPT_LABEL)
 			parse_label(&which);
 		else if (c == OPT_REASON)
-			params[2] = optarg;
+			reason = optarg;
 		else
 			common_option(&connect, c);
 	}
 	parse_which(&which, argc, argv);
 
-	params[0] = which.id;
-	params[1] = which.label;
-	conn = connect_server(&connect);
-	result = call(conn,
-				  "SELECT %s.freeze_backup_abort(id => $1::pg_catalog.int8, label => $2::pg_catalog.text, reason => $3::pg_catalog.text)",
-				  3, params);
-	if (!succeeded(result))
-		return server_error(conn, result);
-	tell("backup %s is given up; what was copied is not to be used", PQgetvalue(result, 0, 0));
-	PQfinish(conn);
+	link_open(&link, &connect);
+	catch_signals();
+	quoted = literal(link.conn, reason, "text");
+	end = call_backup(&link, "e AS id", "freeze_backup_abort", xformat("%s, reason => %s", which_arguments(link.conn, &which), quoted),
+					  "giving the backup up");
+	if (end == CALL_ERROR)
+		return server_error(link.conn, link_error(&link));
+	if (end != CALL_DONE)
+		die(EXIT_UNKNOWN, "it is not known whether the backup was given up; \"pg_freeze backup-status\" shows it");
+	tell("backup %s is given up; what was copied is not to be used", value(link_rows(&link, 0), 0, "id"));
+	link_close(&link);
 	return EXIT_HELD;
 }
 

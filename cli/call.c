@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SHOW_AFTER 1000			/* ms until it is said what is waited for, and between two looks */
+#define AGAIN_AFTER_LOSS 10000	/* ms in which a lost connection has to come back */
 #define ANSWER_TO_CANCEL 20000	/* ms that a call which is cancelled has to undo what it did */
 
 char *
@@ -160,4 +161,25 @@ call_server(Link *link, const char *sql, const char *waiting_query, const char *
 	if (watch.open)
 		link_close(&watch.link);
 	return interrupted ? CALL_INTERRUPTED : end;
+}
+
+CallEnd
+call_again(Link *link, const char *sql, const char *waiting_query, const char *otherwise)
+{
+	for (int tries = 0;; tries++)
+	{
+		CallEnd		end = call_server(link, sql, waiting_query, otherwise);
+		int64		until = now_ms() + AGAIN_AFTER_LOSS;
+
+		if (end != CALL_LOST || tries == 2)
+			return end;
+		while (link->state != LINK_IDLE && now_ms() < until && !next_signal())
+		{
+			(void) link_step(link);
+			if (link->state != LINK_IDLE)
+				wait_for(link, NULL, until);
+		}
+		if (link->state != LINK_IDLE)
+			return CALL_LOST;
+	}
 }

@@ -141,4 +141,7 @@ typedef enum CallEnd
  */
 extern CallEnd call_server(Link *link, const char *sql, const char *waiting_query, const char *otherwise);
 
+/* The same of a call that may be repeated, and is where its answer got lost. */
+extern CallEnd call_again(Link *link, const char *sql, const char *waiting_query, const char *otherwise);
+
 #endif							/* PF_LINK_H */

@@ -47,7 +47,7 @@ DECLARE
 	f record;
 BEGIN
 	FOR f IN SELECT p.oid, p.proname, p.oid::regprocedure AS name,
-			(SELECT coalesce(string_agg(format('%L::%s', CASE t WHEN 'inet'::regtype THEN '::1' ELSE '1' END, t::regtype), ', ' ORDER BY n), '')
+			(SELECT coalesce(string_agg(format('%L::%s', CASE t WHEN 'inet'::regtype THEN '::1' WHEN 'pg_lsn'::regtype THEN '0/1' ELSE '1' END, t::regtype), ', ' ORDER BY n), '')
 				FROM unnest(p.proargtypes) WITH ORDINALITY AS u (t, n)) AS args
 		FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_freeze')

@@ -268,6 +268,8 @@ begin_request(FunctionCallInfo fcinfo, PfRequest **freeze)
 		pf_bad_argument("checkpoint", "none", "The backup mode begins with a checkpoint: spread or fast.");
 	request->hold_wal = pf_flag_argument(fcinfo, 14);
 	pf_copy_argument("label_directory", request->directory, sizeof(request->directory), pf_text_argument(fcinfo, 15));
+	if (!PG_ARGISNULL(15) && request->directory[0] == '\0')
+		pf_bad_argument("label_directory", "", "An absolute path on the server.");
 	if (request->directory[0] && !request->backup_mode)
 		pf_bad_argument("label_directory", request->directory, "Only the backup mode makes a backup_label.");
 	if (kind == NULL && !request->backup_mode)
@@ -322,22 +324,22 @@ check_is_only_one(void)
 
 	while ((board = pf_backup_board(&segment)) != NULL)
 	{
-		PfBackupState state = pf_backup_state(board);
-
-		if (state.phase < PF_BACKUP_DONE || GetCurrentTimestamp() >= end)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("backup " INT64_FORMAT " (%s) runs already", state.id, board->request.label),
-					 errdetail("It was begun by %s at %s%s%s. There can be one at a time in a server.",
-							   quote_identifier(NameStr(board->request.caller.role_name)), timestamptz_to_str(board->request.begun_at),
-							   board->request.database != MyDatabaseId ?
-							   psprintf(" in database %s", quote_identifier(get_database_name(board->request.database))) : "",
-							   state.deadline ? psprintf(", and fails at %s unless it is ended", timestamptz_to_str(state.deadline)) : ""),
-					 errhint("End it, or give it up: SELECT freeze_backup_abort(" INT64_FORMAT ");", state.id)));
+		if (pf_backup_state(board).phase < PF_BACKUP_DONE || GetCurrentTimestamp() >= end)
+			pf_backup_raise_running(board);
 		(void) pf_backup_tell(board, PF_WORD_GO, NULL);
 		dsm_detach(segment);
 		pf_pause(20);
 	}
+}
+
+/* Notes who makes the freeze, or what came of it. */
+static void
+set_freezer(PfBackupBoard *board, int pid, int64 freeze_id)
+{
+	SpinLockAcquire(&board->mutex);
+	board->freezer = pid;
+	board->state.freeze_id = freeze_id;
+	SpinLockRelease(&board->mutex);
 }
 
 /*
@@ -349,6 +351,7 @@ abandon(dsm_segment *segment, Datum arg)
 {
 	PfBackupBoard *board = (PfBackupBoard *) DatumGetPointer(arg);
 
+	set_freezer(board, 0, 0);
 	/* the keeper has the freeze thawed; where it is gone already, somebody has to look */
 	if (!pf_backup_tell(board, PF_WORD_ABORT, "the session that began it failed or has gone") && board->request.target[0])
 		pf_scheduler_leave_to(MyDatabaseId, DSM_HANDLE_INVALID);
@@ -405,6 +408,50 @@ raise_failure(PfBackupBoard *board)
 			 board->hint[0] ? errhint("%s", board->hint) : 0));
 }
 
+static bool
+has_failed(PfBackupBoard *board, BackgroundWorkerHandle *keeper)
+{
+	return pf_backup_state(board).phase == PF_BACKUP_FAILED || pf_backup_is_gone(board, keeper);
+}
+
+typedef struct FreezeCall
+{
+	PfRequest  *request;
+	PfReply		reply;
+	char	   *id;
+} FreezeCall;
+
+static void
+call_worker(void *arg)
+{
+	FreezeCall *call = arg;
+
+	(void) pf_worker_call(call->request, offsetof(PfRequest, ids), &call->reply, false);
+}
+
+/* Makes the freeze of a backup.  If the backup fails meanwhile, its keeper cancels this. */
+static void
+make_freeze(PfRequest *request, PfBackupBoard *board, BackgroundWorkerHandle *keeper)
+{
+	FreezeCall	call = {.request = request,.reply = {.row = pf_value_row,.notice = pf_caller_notice,.arg = &call.id}};
+	ErrorData  *error;
+
+	request->backup = pf_backup_state(board).id;
+	set_freezer(board, MyProcPid, 0);
+	error = pf_try(call_worker, &call);
+	set_freezer(board, 0, call.id ? pg_strtoint64(call.id) : 0);
+	if (has_failed(board, keeper))
+	{
+		QueryCancelPending = false;
+		raise_failure(board);
+	}
+	if (error)
+		ReThrowError(error);
+	/* one that came too late for the freeze is in time for the rest */
+	if (call.reply.interrupted)
+		QueryCancelPending = InterruptPending = true;
+}
+
 Datum
 freeze_backup_begin(PG_FUNCTION_ARGS)
 {
@@ -418,26 +465,12 @@ freeze_backup_begin(PG_FUNCTION_ARGS)
 	check_is_only_one();
 	keeper = start_keeper(request, &segment);
 	board = dsm_segment_address(segment);
-	if (!pf_backup_await(board, PF_BACKUP_FREEZING, keeper, "the checkpoint") ||
-		pf_backup_state(board).phase == PF_BACKUP_FAILED)
+	if (!pf_backup_await(board, PF_BACKUP_FREEZING, keeper, "the checkpoint") || has_failed(board, keeper))
 		raise_failure(board);
 	if (freeze)
-	{
-		char	   *id;
-		PfReply		reply = {.row = pf_value_row,.notice = pf_caller_notice,.arg = &id};
-
-		freeze->backup = pf_backup_state(board).id;
-		(void) pf_worker_call(freeze, offsetof(PfRequest, ids), &reply, false);
-		SpinLockAcquire(&board->mutex);
-		board->state.freeze_id = pg_strtoint64(id);
-		SpinLockRelease(&board->mutex);
-		/* one that came too late for the freeze is in time for the rest */
-		if (reply.interrupted)
-			QueryCancelPending = InterruptPending = true;
-	}
+		make_freeze(freeze, board, keeper);
 	(void) pf_backup_tell(board, PF_WORD_FROZEN, NULL);
-	if (!pf_backup_await(board, PF_BACKUP_WAITING, keeper, NULL) ||
-		pf_backup_state(board).phase == PF_BACKUP_FAILED)
+	if (!pf_backup_await(board, PF_BACKUP_WAITING, keeper, NULL) || has_failed(board, keeper))
 		raise_failure(board);
 
 	state = pf_backup_state(board);
@@ -560,6 +593,19 @@ covers(const Thaw *thaw, const PfBackup *backup)
 	return thawed >= backup->stop_lsn;
 }
 
+/*
+ * on_dsm_detach: the session that ends fails, or goes away, and may not have
+ * thawed: the scheduler looks.
+ */
+static void
+leave_end(dsm_segment *segment, Datum arg)
+{
+	PfBackupBoard *board = (PfBackupBoard *) DatumGetPointer(arg);
+
+	if (pf_backup_state(board).freeze_id != 0)
+		pf_scheduler_leave_to(MyDatabaseId, DSM_HANDLE_INVALID);
+}
+
 static char *
 lsn_text(XLogRecPtr lsn)
 {
@@ -579,14 +625,21 @@ freeze_backup_end(PG_FUNCTION_ARGS)
 	char	   *values[15] = {NULL};
 	dsm_segment *segment;
 	PfBackupBoard *board;
+	bool		waits;
 	PfBackup   *backup;
 	Thaw	   *thaw;
 
+	pf_check_argument(fcinfo, 2, "wait_for_archive");
+	waits = PG_GETARG_BOOL(2);
+	pf_check_argument(fcinfo, 3, "require_held");
 	InitMaterializedSRF(fcinfo, 0);
 	pf_worker_check_not_written();
 	backup = pf_backup_find(id, label, &board, &segment);
 	if (board)
+	{
 		check_sees_freeze(board);
+		on_dsm_detach(segment, leave_end, PointerGetDatum(board));
+	}
 	if (board && !backup->done && !backup->failure)
 		backup = stop_backup(board, backup);
 	if (backup->failure)
@@ -598,7 +651,9 @@ freeze_backup_end(PG_FUNCTION_ARGS)
 				 errdetail("It ended at %s. backup_label and tablespace_map are kept until the next backup begins.",
 						   timestamptz_to_str(backup->ended_at))));
 	thaw = thaw_for(backup->id);
-	if (backup->backup_mode && (PG_ARGISNULL(2) || PG_GETARG_BOOL(2)))
+	if (board)
+		cancel_on_dsm_detach(segment, leave_end, PointerGetDatum(board));
+	if (backup->backup_mode && waits)
 		wait_for_archive(backup);
 
 	values[0] = psprintf(INT64_FORMAT, backup->id);
@@ -619,7 +674,7 @@ freeze_backup_end(PG_FUNCTION_ARGS)
 		}
 	}
 	tuplestore_puttuple(rsinfo->setResult, BuildTupleFromCStrings(TupleDescGetAttInMetadata(rsinfo->setDesc), values));
-	if (pf_flag_argument(fcinfo, 3) && (values[8] == NULL || values[8][0] != 't'))
+	if (PG_GETARG_BOOL(3) && (values[8] == NULL || values[8][0] != 't'))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("backup " INT64_FORMAT " (%s) is %s, but it is not certain that the freeze held", backup->id, backup->label, values[2]),

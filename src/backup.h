@@ -95,6 +95,7 @@ typedef struct PfBackupBoard
 	PfBackupState state;
 	bool		alive;			/* the keeper has not gone */
 	int			procno;			/* of the keeper; -1: not there yet */
+	int			freezer;		/* pid of the session that makes the freeze, while it does; else 0 */
 	PfBackupWord word;
 	char		word_by[NAMEDATALEN];	/* who aborts */
 	char		word_reason[PF_BACKUP_MESSAGE + 1];
@@ -146,6 +147,9 @@ extern const char *pf_checkpoint_name(PfCheckpoint checkpoint);
  */
 extern PfBackupBoard *pf_backup_board(dsm_segment **segment);
 
+/* Raises 55000 with what is to be known of a backup that runs already. */
+extern void pf_backup_raise_running(PfBackupBoard *board);
+
 /* What a keeper has; texts stay in the board. */
 extern PfBackup *pf_backup_of(PfBackupBoard *board);
 
@@ -162,6 +166,12 @@ extern PfBackup *pf_backup_find(int64 id, const char *label, PfBackupBoard **boa
  * for an abort.
  */
 extern bool pf_backup_tell(PfBackupBoard *board, PfBackupWord word, const char *reason);
+
+/*
+ * Whether the keeper has gone; to who has started it, also one that never came
+ * to be.  Others have no handle of it.
+ */
+extern bool pf_backup_is_gone(PfBackupBoard *board, BackgroundWorkerHandle *keeper);
 
 /*
  * Waits until the backup is in that phase or a later one; false if the keeper

@@ -135,9 +135,9 @@ pf_backup_tell(PfBackupBoard *board, PfBackupWord word, const char *reason)
 	return heeds;
 }
 
-/* Whether the keeper has gone; one that was never started has, too. */
-static bool
-is_gone(PfBackupBoard *board, BackgroundWorkerHandle *keeper)
+/* See backup.h. */
+bool
+pf_backup_is_gone(PfBackupBoard *board, BackgroundWorkerHandle *keeper)
 {
 	bool		alive;
 
@@ -162,7 +162,7 @@ pf_backup_await(PfBackupBoard *board, PfBackupPhase phase, BackgroundWorkerHandl
 	while (pf_backup_state(board).phase < phase && !gone)
 	{
 		/* what it did last counts */
-		gone = is_gone(board, keeper);
+		gone = pf_backup_is_gone(board, keeper);
 		if (gone)
 			continue;
 		if (!told && GetCurrentTimestamp() >= tell_at)
@@ -174,6 +174,24 @@ pf_backup_await(PfBackupBoard *board, PfBackupPhase phase, BackgroundWorkerHandl
 	}
 	ConditionVariableCancelSleep();
 	return pf_backup_state(board).phase >= phase;
+}
+
+/* See backup.h. */
+void
+pf_backup_raise_running(PfBackupBoard *board)
+{
+	PfBackupState state = pf_backup_state(board);
+	const PfBackupRequest *request = &board->request;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("backup " INT64_FORMAT " (%s) runs already", state.id, request->label),
+			 errdetail("It was begun by %s at %s%s%s. There can be one at a time in a server.",
+					   quote_identifier(NameStr(request->caller.role_name)), timestamptz_to_str(request->begun_at),
+					   request->database != MyDatabaseId ?
+					   psprintf(" in database %s", quote_identifier(get_database_name(request->database))) : "",
+					   state.deadline ? psprintf(", and fails at %s unless it is ended", timestamptz_to_str(state.deadline)) : ""),
+			 errhint("End it, or give it up: SELECT freeze_backup_abort(" INT64_FORMAT ");", state.id)));
 }
 
 /* ---- finding ---------------------------------------------------------- */

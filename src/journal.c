@@ -445,7 +445,7 @@ journal_read(int64 id)
 					" system_identifier, database_oid, thaw_after, reason, ended_at, requested_at,"
 					" thaw_failures, reminded_at, retry_at, by_pid, retaken_at, stays_lost, timeline,"
 					" action, in_flight, max_wait, notice_after, yield_after, only_here, superusers, keep_read_only,"
-					" engaged_at, EXISTS (SELECT FROM @.freeze_backup b WHERE b.id = j.backup AND b.state = 'failed')"
+					" engaged_at, EXISTS (SELECT FROM @.freeze_backup b WHERE b.id = j.backup AND b.state <> 'running')"
 					" FROM @.freeze_journal j WHERE id = $1", 1, &type, &value, NULL, true);
 	if (SPI_processed > 0)
 	{
@@ -497,7 +497,7 @@ journal_read(int64 id)
 		freeze->superusers = column_flag(0, 36);
 		freeze->keep_read_only = column_flag(0, 37);
 		freeze->engaged_at = column_time(0, 38);
-		freeze->backup_failed = column_flag(0, 39);
+		freeze->backup_over = column_flag(0, 39);
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);
@@ -612,7 +612,7 @@ journal_transition(PfFreeze *freeze, PfState to, const char *detail)
 		[PF_DRAINING] = ", engaged_at = clock_timestamp()",
 		[PF_FROZEN] = ", frozen_at = clock_timestamp()",
 		[PF_THAWING] = "",
-		[PF_THAWED] = ", thawed_at = clock_timestamp(), ended_at = clock_timestamp(), end_reason = $3",
+		[PF_THAWED] = ", ended_at = clock_timestamp(), end_reason = $3",
 		[PF_ABORTED] = ", ended_at = clock_timestamp(), end_reason = $3",
 		[PF_LOST] = ", lost_reason = $3",
 	};

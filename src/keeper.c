@@ -114,6 +114,16 @@ is_given_up(void)
 		ConditionVariableBroadcast(&board->changed); \
 	} while (0)
 
+/* Cancels who makes the freeze of a backup that has failed; under the spinlock, so that the pid is still his. */
+static void
+cancel_freezer(void)
+{
+	SpinLockAcquire(&board->mutex);
+	if (board->freezer != 0)
+		kill(board->freezer, SIGINT);
+	SpinLockRelease(&board->mutex);
+}
+
 /* before_shmem_exit: nobody is to wait for this process, and its freeze ends. */
 static void
 leave(int code, Datum arg)
@@ -126,6 +136,8 @@ leave(int code, Datum arg)
 	board->procno = -1;
 	SpinLockRelease(&board->mutex);
 	ConditionVariableBroadcast(&board->changed);
+	if (!ended)
+		cancel_freezer();
 	if (!ended && board->request.target[0])
 		pf_scheduler_leave_to(MyDatabaseId, scheduler);
 }
@@ -313,6 +325,22 @@ take_lock(uint32 key, uint16 class)
 	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+/* Raises 55000 if another backup runs. */
+static void
+check_is_only_one(void)
+{
+	dsm_segment *segment;
+	PfBackupBoard *other;
+
+	pf_begin();
+	other = pf_backup_board(&segment);
+	if (other && pf_backup_state(other).phase < PF_BACKUP_DONE)
+		pf_backup_raise_running(other);
+	if (segment)
+		dsm_detach(segment);
+	CommitTransactionCommand();
+}
+
 /* Makes this process the one keeper; another one may be about to end. */
 static void
 take_locks(void)
@@ -328,6 +356,8 @@ take_locks(void)
 		database = database || (server && take_lock(MyDatabaseId, PF_BACKUP_LOCK_DATABASE));
 		if (database)
 			break;
+		if (!server)
+			check_is_only_one();
 		if (GetCurrentTimestamp() >= end)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -579,6 +609,7 @@ fail(ErrorData *error)
 	board->word = PF_WORD_NONE;
 	SpinLockRelease(&board->mutex);
 	SET_STATE(phase = PF_BACKUP_FAILED);
+	cancel_freezer();
 	if (board->request.target[0])
 		pf_call_scheduler(now);
 }

@@ -416,8 +416,8 @@ attend_locked(PfFreeze *freeze, bool impatient, TimestampTz *leave_until, int *a
 					thaw.why = "thawed by somebody who could not write it down";
 			}
 			/* after a restart, which a restored snapshot begins with, too, it is for that setting and the deadline */
-			else if (freeze->backup_failed && freeze->frozen_at >= PgStartTime)
-				thaw.why = "thawed because its backup failed";
+			else if (freeze->backup_over && freeze->frozen_at >= PgStartTime)
+				thaw.why = "thawed because its backup is over";
 			else if (pf_guc_on_restart == PF_RESTART_THAW && freeze->frozen_at < PgStartTime)
 				thaw.why = "thawed because pg_freeze.on_restart is thaw";
 			else

@@ -207,7 +207,7 @@ typedef struct PfFreeze
 	int			yield_after;	/* ms, -1: never */
 	bool		superusers;		/* their sessions are ended too; this and the next are of what recycles sessions */
 	bool		keep_read_only; /* leaves those alone that were read-only by their settings */
-	bool		backup_failed;	/* that it was made for */
+	bool		backup_over;	/* that it was made for */
 } PfFreeze;
 
 /* What a freeze call asks for, settings already resolved by the caller. */

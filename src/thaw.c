@@ -162,9 +162,10 @@ step_thawed(PfFreeze *freeze, void *arg)
 	char	   *lost_reason;
 	char	   *evidence;
 	char		held;
-	Oid			types[6] = {BOOLOID, TEXTOID, TEXTOID, PG_LSNOID, INT8OID, INT8OID};
-	Datum		values[6];
-	char		nulls[7] = "      ";
+	Oid			types[7] = {BOOLOID, TEXTOID, TEXTOID, PG_LSNOID, INT8OID, INT8OID, TIMESTAMPTZOID};
+	Datum		values[7];
+	char		nulls[8] = "       ";
+	TimestampTz now;
 	MemoryContext old;
 
 	journal_lock_changes();
@@ -182,8 +183,10 @@ step_thawed(PfFreeze *freeze, void *arg)
 	values[3] = LSNGetDatum(lsn);
 	values[4] = Int64GetDatum(restore.restored);
 	values[5] = Int64GetDatum(restore.skipped);
+	now = GetCurrentTimestamp();
+	values[6] = TimestampTzGetDatum(now);
 	journal_set(freeze->id, "held = $2, lost_reason = $3, evidence = $4, thawed_lsn = $5, restored = $6,"
-				" skipped = $7, retry_at = NULL, last_error = NULL", 6, types, values, nulls);
+				" skipped = $7, thawed_at = $8, retry_at = NULL, last_error = NULL", 7, types, values, nulls);
 	journal_transition(freeze, PF_THAWED,
 					   psprintf("%s; " INT64_FORMAT " restored, " INT64_FORMAT " skipped, " INT64_FORMAT " stay for other freezes; held: %s",
 								thaw->why, restore.restored, restore.skipped, restore.passed,
@@ -198,7 +201,7 @@ step_thawed(PfFreeze *freeze, void *arg)
 	thaw->row[4] = lost_reason ? pstrdup(lost_reason) : NULL;
 	thaw->row[5] = pstrdup(evidence);
 	thaw->row[6] = pstrdup(timestamptz_to_str(freeze->frozen_at));
-	thaw->row[7] = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
+	thaw->row[7] = pstrdup(timestamptz_to_str(now));
 	thaw->row[8] = psprintf("%X/%X", LSN_FORMAT_ARGS(freeze->frozen_lsn));
 	thaw->row[9] = psprintf("%X/%X", LSN_FORMAT_ARGS(lsn));
 	thaw->row[10] = psprintf(INT64_FORMAT, restore.restored);

@@ -92,24 +92,23 @@ static int
 status_of_failure(Link *link, const char *condition)
 {
 	const PGresult *error = link_error(link);
-	char		state[6];
+	bool		may_be_over;
 	const PGresult *rows;
 	char	   *sql;
 	int			status;
 
-	strlcpy(state, sqlstate(error), sizeof(state));
+	may_be_over = condition && (strcmp(sqlstate(error), "55000") == 0 || strcmp(sqlstate(error), "22023") == 0);
 	status = server_error(link->conn, error);
-	if (!condition || (strcmp(state, "55000") != 0 && strcmp(state, "22023") != 0))
+	if (!may_be_over)
 		return status == EXIT_DRAIN ? EXIT_ERROR : status;
-	sql = xformat("SELECT id, ended_at, end_reason FROM %s.freeze_history WHERE %s ORDER BY id DESC LIMIT 1",
+	sql = xformat("SELECT id FROM %s.freeze_history WHERE %s ORDER BY id DESC LIMIT 1",
 				  extension(link->conn), condition);
 	if (call_server(link, sql, NULL, NULL) == CALL_DONE)
 	{
 		rows = link_rows(link, 0);
 		if (PQntuples(rows) > 0)
 		{
-			say("freeze %s did not hold until now: it ended at %s: %s", value(rows, 0, "id"), value(rows, 0, "ended_at"),
-				value(rows, 0, "end_reason") ? value(rows, 0, "end_reason") : "not known why");
+			say("freeze %s did not hold until now", value(rows, 0, "id"));
 			status = EXIT_NOT_HELD;
 		}
 	}
@@ -172,7 +171,8 @@ cmd_thaw(int argc, char **argv)
 	{
 		call = all ? xstrdup("thaw_all()") : xformat("thaw_label(%s)", quoted);
 		if (label)
-			condition = xformat("label = %s", quoted);
+			condition = xformat("label = %1$s AND NOT EXISTS (SELECT FROM %2$s.freeze_status s WHERE s.label = %1$s)",
+								quoted, extension(link.conn));
 	}
 	sql = xformat("%sSELECT id, target, held, lost_reason, evidence FROM %s.%s",
 				  call_settings(link.conn, true, NULL), extension(link.conn), call);

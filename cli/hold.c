@@ -355,7 +355,7 @@ time_turn(Hold *hold)
 
 	if (!hold->ending && now_ms() >= hold->made->over_at)
 	{
-		begin_ending(hold, xformat("the timeout of " INT64_FORMAT " ms is over, and COMMAND has not ended", hold->timeout));
+		begin_ending(hold, xformat("the timeout of %g s is over, and COMMAND has not ended", hold->timeout / 1000.0));
 		hold->timed_out = true;
 	}
 	else if (!hold->ending && hold->made->id && now_ms() >= hold->lease_over_at)
@@ -418,7 +418,7 @@ hold(Link *link, const Made *made, int64 lease, int64 timeout, Child *child, Ver
 			verdict->known = true;
 			verdict->held = 0;
 		}
-		if (!verdict->why)
+		if (!verdict->why && !verdict->known)
 			verdict->why = xstrdup(hold.stopped);
 	}
 	free(hold.stopped);

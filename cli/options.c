@@ -173,9 +173,11 @@ parse_interval(const char *option, const char *text)
 		if (*p == '\0')
 			break;
 		number = p;
-		if (!isdigit((unsigned char) *p) && *p != '.')
+		if (!isdigit((unsigned char) *p))
 			break;
 		n = strtod(number, &end);
+		if (strspn(number, "0123456789.") != (size_t) (end - number))
+			break;
 		p = end;
 		while (isspace((unsigned char) *p))
 			p++;
@@ -183,8 +185,13 @@ parse_interval(const char *option, const char *text)
 		while (isalpha((unsigned char) *p))
 			p++;
 		unit = unit_length(number, p - number);
-		if (unit == 0)
+		/* what follows a number without a unit would be taken for another one */
+		if (unit == 0 || (p == number && *p != '\0'))
+		{
+			p = number;
+			found = false;
 			break;
+		}
 		ms += n * unit;
 		found = true;
 	}

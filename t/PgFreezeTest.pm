@@ -27,13 +27,14 @@ our @EXPORT = qw(
   start_login next_message login_result connect_by
 );
 
-# A running server; conf => text is appended to its configuration.
+# A running server; conf => text is appended to its configuration, initdb => [...]
+# are options of initdb.
 sub new_server
 {
 	my ($name, %opt) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(allows_streaming => $opt{streaming} || 0);
+	$node->init(allows_streaming => $opt{streaming} || 0, has_archiving => $opt{archiving} || 0, extra => $opt{initdb});
 	$node->append_conf('postgresql.conf', q{
 max_connections = 100
 shared_buffers = 64MB

@@ -584,13 +584,12 @@ stop_backup(PfBackupBoard *board, const PfBackup *backup)
 	return pf_backup_of(board);
 }
 
-/* Whether the freeze was in force until the backup had stopped; the reason if not. */
+/* Whether the freeze was there until the backup had stopped; undone by hand it has no LSN. */
 static bool
 covers(const Thaw *thaw, const PfBackup *backup)
 {
-	XLogRecPtr	thawed = DatumGetLSN(DirectFunctionCall1(pg_lsn_in, CStringGetDatum(thaw->row[9])));
-
-	return thawed >= backup->stop_lsn;
+	return thaw->row[9] &&
+		DatumGetLSN(DirectFunctionCall1(pg_lsn_in, CStringGetDatum(thaw->row[9]))) >= backup->stop_lsn;
 }
 
 /*
@@ -670,7 +669,8 @@ freeze_backup_end(PG_FUNCTION_ARGS)
 		if (!covers(thaw, backup))
 		{
 			values[8] = "f";
-			values[9] = "it was thawed before the backup was stopped";
+			if (values[9] == NULL)
+				values[9] = "it was thawed before the backup was stopped";
 		}
 	}
 	tuplestore_puttuple(rsinfo->setResult, BuildTupleFromCStrings(TupleDescGetAttInMetadata(rsinfo->setDesc), values));

@@ -105,14 +105,15 @@ is_given_up(void)
 	return result;
 }
 
-/* Changes the state by one assignment, and tells those who wait. */
-#define SET_STATE(assignment) \
-	do { \
-		SpinLockAcquire(&board->mutex); \
-		board->state.assignment; \
-		SpinLockRelease(&board->mutex); \
-		ConditionVariableBroadcast(&board->changed); \
-	} while (0)
+/* What else belongs to the phase is in the board already. */
+static void
+set_phase(PfBackupPhase phase)
+{
+	SpinLockAcquire(&board->mutex);
+	board->state.phase = phase;
+	SpinLockRelease(&board->mutex);
+	ConditionVariableBroadcast(&board->changed);
+}
 
 /* Cancels who makes the freeze of a backup that has failed; under the spinlock, so that the pid is still his. */
 static void
@@ -263,7 +264,9 @@ begin_row(void)
 		pf_spi_end(spi);
 	}
 	CommitTransactionCommand();
-	SET_STATE(id = id);
+	SpinLockAcquire(&board->mutex);
+	board->state.id = id;
+	SpinLockRelease(&board->mutex);
 }
 
 /* ---- files ------------------------------------------------------------ */
@@ -447,7 +450,7 @@ start(void)
 	board->state.start_lsn = lsn;
 	board->state.timeline = timeline;
 	SpinLockRelease(&board->mutex);
-	SET_STATE(phase = PF_BACKUP_FREEZING);
+	set_phase(PF_BACKUP_FREEZING);
 }
 
 /* The copy may be made now. */
@@ -470,7 +473,7 @@ wait_for_end(void)
 	SpinLockAcquire(&board->mutex);
 	board->state.deadline = deadline;
 	SpinLockRelease(&board->mutex);
-	SET_STATE(phase = PF_BACKUP_WAITING);
+	set_phase(PF_BACKUP_WAITING);
 }
 
 /* ---- the end ---------------------------------------------------------- */
@@ -550,7 +553,7 @@ stop(void)
 	board->state.holds_until = request->hold_wal ? now + request->timeout : 0;
 	SpinLockRelease(&board->mutex);
 	forget_word();
-	SET_STATE(phase = PF_BACKUP_DONE);
+	set_phase(PF_BACKUP_DONE);
 }
 
 static char *
@@ -608,7 +611,7 @@ fail(ErrorData *error)
 	board->state.ended_at = now;
 	board->word = PF_WORD_NONE;
 	SpinLockRelease(&board->mutex);
-	SET_STATE(phase = PF_BACKUP_FAILED);
+	set_phase(PF_BACKUP_FAILED);
 	cancel_freezer();
 	if (board->request.target[0])
 		pf_call_scheduler(now);

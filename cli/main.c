@@ -24,7 +24,7 @@ bool		verbose = false;
 	"  --cluster                everything\n"
 #define HELP_FREEZE \
 	HELP_TARGET \
-	"\nHow; what is left out the settings pg_freeze.* decide:\n" \
+	"\nHow; of what is left out the settings pg_freeze.* decide:\n" \
 	"  --timeout=INTERVAL       for how long at most (60s)\n" \
 	"  --mode=write|all         all: nobody reads either\n" \
 	"  --strategy=STRATEGY      gate, revoke, lock, read_only, disconnect or auto\n" \
@@ -38,13 +38,33 @@ bool		verbose = false;
 
 static const Command commands[] = {
 	{"run", cmd_run, "[OPTION]... -- COMMAND [ARGUMENT]...",
-		"freeze, run COMMAND, thaw whatever happens\n"},
+		"freeze, run COMMAND, thaw whatever happens\n"
+		"\nIt ends with the status of COMMAND, if the freeze held.\n"
+		HELP_FREEZE
+		"  --lease=INTERVAL         how long it outlives this program (15s)\n"
+		"  --accept-unknown         where it is unknown whether it held, it did\n"
+		"  --standby=fail|skip      on a standby: status 5, or do nothing\n"
+		"\nA backup:\n"
+		"  --backup=LABEL           with pg_backup_start before and pg_backup_stop after it\n"
+		"  --output=DIR             on this machine: backup_label and tablespace_map are\n"
+		"                           written there, and fsynced\n"
+		"  --no-freeze              nothing is frozen: an online backup\n"
+		"  --checkpoint=spread|fast before the freeze (spread); also without --backup\n"
+		"  --hold-wal               keep its WAL in the server a while, by a replication slot\n"
+		"  --label-directory=DIR    on the server: the files are written there, too\n"},
 	{"freeze", cmd_freeze, "[OPTION]...",
-		"freeze, and print the id of the freeze\n"},
+		"freeze, and print the id of the freeze\n"
+		HELP_FREEZE},
 	{"thaw", cmd_thaw, "ID | --label=LABEL | --all",
-		"thaw, and say whether it held\n"},
+		"thaw, and say whether it held\n"
+		"\nOptions:\n"
+		"  --label=LABEL            all freezes with this label\n"
+		"  --all                    all freezes\n"
+		"  --home=DATABASE          the database where the one with this ID was made\n"},
 	{"extend", cmd_extend, "ID INTERVAL",
-		"move the deadline of a freeze\n"},
+		"move the deadline of a freeze: to now plus INTERVAL\n"
+		"\nOptions:\n"
+		"  --home=DATABASE          the database where it was made\n"},
 	{"status", cmd_status, "[--json]",
 		"what is frozen, by whom, until when, and how to thaw it\n"
 		"\nOptions:\n"

@@ -108,7 +108,7 @@ uninstall: uninstall-program
 $(PROGRAM_OBJS): override CPPFLAGS += -I$(libpq_srcdir) -DPF_VERSION='"$(EXTVERSION)"'
 $(PROGRAM_OBJS): $(wildcard $(srcdir)/cli/*.h)
 cli/pg_freeze: $(PROGRAM_OBJS)
-	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -L$(libdir) -lpgfeutils $(libpq_pgport) -lm -o $@
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(pkglibdir) -L$(libdir) -lpgfeutils -lpgcommon -lpgport $(libpq) -lm -o $@
 
 .PHONY: install-program uninstall-program
 install-program: cli/pg_freeze

@@ -173,6 +173,8 @@ show_waiting(const char *text, int seconds)
 	waiting_shown = true;
 }
 
+static void print_message(const char *fmt, va_list args) pg_attribute_printf(1, 0);
+
 static void
 print_message(const char *fmt, va_list args)
 {

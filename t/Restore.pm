@@ -201,7 +201,7 @@ sub copy_files
 	my %tablespaces = tablespaces($node);
 	my $data = $node->data_dir;
 
-	system_or_bail('cp', '-a', $node->{outside}, $copy->{outside});
+	system_or_bail('cp', '-a', $node->{outside}, $copy->{outside}) if $node->{outside};
 	mkdir $copy->{data}, 0700 or die $!;
 	copy_tree($tablespaces{$_}, "$copy->{dir}/$_") foreach sort keys %tablespaces;
 	copy_tree("$data/base", "$copy->{data}/base");
@@ -254,6 +254,7 @@ sub copy_atomically
 	my $copy = new_copy();
 	my %tablespaces = tablespaces($node);
 	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my $wal = $node->data_dir . '/pg_wal';
 	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
 	my @pids;
 
@@ -267,17 +268,20 @@ sub copy_atomically
 		die 'the server does not stop' if time > $end;
 	}
 	my $ok = eval {
-		system_or_bail('cp', '-a', $node->{outside}, $copy->{outside});
+		system_or_bail('cp', '-a', $node->{outside}, $copy->{outside}) if $node->{outside};
 		system_or_bail('cp', '-a', $node->data_dir, $copy->{data});
-		system_or_bail('cp', '-a', readlink $node->data_dir . '/pg_wal', "$copy->{dir}/wal");
+		system_or_bail('cp', '-a', readlink $wal, "$copy->{dir}/wal") if -l $wal;
 		system_or_bail('cp', '-a', $tablespaces{$_}, "$copy->{dir}/$_") foreach keys %tablespaces;
 		1;
 	};
 	my $error = $@;
 	kill 'CONT', @pids, $postmaster;
 	die $error unless $ok;
-	unlink "$copy->{data}/pg_wal";
-	rename "$copy->{dir}/wal", "$copy->{data}/pg_wal" or die "pg_wal: $!";
+	if (-l $wal)
+	{
+		unlink "$copy->{data}/pg_wal";
+		rename "$copy->{dir}/wal", "$copy->{data}/pg_wal" or die "pg_wal: $!";
+	}
 	unlink "$copy->{data}/postmaster.pid";
 	unlink glob "$copy->{data}/pg_tblspc/*";
 	$copy->{tablespaces} = [ sort keys %tablespaces ];

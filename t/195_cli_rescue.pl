@@ -6,10 +6,10 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use CliTest;
 use PgFreezeTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Program;
 use SharedValues;
 use Test::More;
 
@@ -48,21 +48,21 @@ make_application($node, db => $odd, roles_exist => 1);
 
 # --- nothing, or not allowed ---------------------------------------------------
 
-($status, $out, $err) = program($node, 'rescue', '--sql');
+($status, $out, $err) = cli($node, 'rescue', '--sql');
 is("$status$err", "0pg_freeze: nothing is frozen\n", 'nothing is frozen');
 unlike($out, qr/^[^-\n]/m, '... and the script is comments');
 is((run_script($out))[0], 0, '... that psql takes');
-($status, $out, $err) = program($node, 'rescue', '--sql', { user => 'app' });
+($status, $out, $err) = cli($node, { user => 'app' }, 'rescue', '--sql');
 is($status, 1, 'only a superuser can');
 like($err, qr/^pg_freeze: user "app" is no superuser .*\npg_freeze: HINT: /, '... and it says so');
-is((program($node, 'rescue', @$_))[0], 2, "wrong usage: rescue @$_") foreach ([], ['5'], [ '--sql', 'x' ], [ '--sql', 1, 2 ]);
+is((cli($node, 'rescue', @$_))[0], 2, "wrong usage: rescue @$_") foreach ([], ['5'], [ '--sql', 'x' ], [ '--sql', 1, 2 ]);
 
 # --- one of several, by its id ---------------------------------------------------
 
 my $kept = freeze('postgres', q{role('reader', strategy => 'revoke')});
 my $undone = freeze('postgres', q{schema('app', strategy => 'lock', reason => E'made\nin a hurry')});
 is(writing($node), 'waits', 'a freeze by locks');
-($status, $out, $err) = program($node, 'rescue', '--sql', $undone);
+($status, $out, $err) = cli($node, 'rescue', '--sql', $undone);
 is($status, 0, '... can be undone alone');
 like($out, qr/^-- freeze $undone of schema app by lock, mode write, frozen since .*, made by \S+: made in a hurry$/m, '... what it is, in one line');
 unlike($out, qr/freeze $kept of/, '... and the others are left alone');
@@ -70,7 +70,7 @@ is(live_in('postgres'), 2, 'printing changes nothing');
 is((run_script($out))[0], 0, 'psql runs it');
 ok(goes_on($node), '... and the application writes');
 is(live_in('postgres'), 1, '... and the other one is frozen');
-is((program($node, 'rescue', '--sql', $undone))[0], 1, 'one that is over');
+is((cli($node, 'rescue', '--sql', $undone))[0], 1, 'one that is over');
 sql($node, 'SELECT id FROM thaw_all()');
 
 # --- all of them, without the library ----------------------------------------------
@@ -94,11 +94,11 @@ $node->start;
 # and where it is in the one place where every server finds it
 sql($node, q{UPDATE pg_proc SET probin = '$libdir/of_another_time' WHERE probin LIKE '%pg\_freeze'}, db => $_) foreach ('postgres', $odd);
 is((try_sql($node, 'SELECT thaw_all()'))[0], '58P01', 'the library is missing');
-($status, $out, $err) = program($node, 'status');
+($status, $out, $err) = cli($node, 'status');
 is($status, 1, '... so that status does not work');
 like($err, qr/HINT: if the library of pg_freeze is missing: "pg_freeze rescue --sql"/, '... and says what does');
 
-($status, $out, $err) = program($node, 'rescue', '--sql');
+($status, $out, $err) = cli($node, 'rescue', '--sql');
 is($status, 1, 'one database can not be looked into');
 like($err, qr/^pg_freeze: WARNING: could not look into database "shop": it does not allow connections$/m, '... which, is said');
 like($err, qr/^pg_freeze: 6 freezes$/m, '... and how many there are in the others');
@@ -110,7 +110,7 @@ is(logs_in($node, 'app', 'postgres'), 'yes', '... the role may log in');
 is(logs_in($node, 'caller', 'shop'), 'yes', '... and into the database');
 same_privileges(privileges($node, db => $_), $before{$_}, "... everything is as it was in $_") foreach ('postgres', $odd);
 
-($status, $out, $err) = program($node, 'rescue', '--sql', '-q');
+($status, $out, $err) = cli($node, 'rescue', '--sql', '-q');
 is("$status$err", '0', 'now the other database can be looked into');
 is((run_script($out))[0], 0, '... and psql runs that');
 is(live_in('shop'), 0, '... and nothing is frozen from there');

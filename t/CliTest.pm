@@ -8,12 +8,14 @@ use warnings;
 
 use Exporter 'import';
 use File::Spec ();
+use IPC::Run ();
+use JSON::PP ();
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(cli start_cli finish_cli ended waiting_command wait_for_file let_go polled);
+our @EXPORT = qw(cli start_cli finish_cli ended waiting_command wait_for_file let_go polled cli_on_terminal from_json);
 
 # (status, stdout, stderr) of pg_freeze COMMAND ARGUMENT..., connected to
 # "node" (undef: to nowhere).  Options come first, as a hash: db, user, env,
@@ -118,5 +120,20 @@ sub let_go
 	append_to_file("$file.go", '');
 	return;
 }
+
+# What it prints on a terminal of so many columns; undef where there is none.
+sub cli_on_terminal
+{
+	my ($node, $columns, $command, @arguments) = @_;
+	my $out = '';
+
+	return undef unless eval { require IO::Pty; local $SIG{__WARN__} = sub { }; IO::Pty->new };
+	local $ENV{COLUMNS} = $columns;
+	IPC::Run::run([ 'pg_freeze', $command, '-d', $node->connstr('postgres'), @arguments ], '<pty<', \undef, '>pty>', \$out,
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return $out =~ s/\r\n/\n/gr;
+}
+
+sub from_json { return JSON::PP->new->utf8->decode($_[0]); }
 
 1;

@@ -41,7 +41,7 @@ sub frozen_backup
 
 my ($copy, $end, $frozen) = frozen_backup('gate', q{kind => 'cluster', strategy => 'gate'});
 {
-	my $node = restore('gate', $copy, label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source, conf => $immediate);
+	my $node = restore('gate', $copy, label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source->archive_dir, conf => $immediate);
 
 	same_content(content($node), $frozen, 'gate: restored to the end of the backup: exactly what was frozen');
 	rows_match($node, 'gate');
@@ -67,7 +67,7 @@ my ($copy, $end, $frozen) = frozen_backup('gate', q{kind => 'cluster', strategy 
 	is(slurp_file("$folder/tablespace_map"), $row->{tablespace_map}, 'online: tablespace_map, too');
 	my $after = rows_match($source, 'online, after');
 
-	my $node = restore('online', $online, archive => $source, conf => $immediate,
+	my $node = restore('online', $online, archive => $source->archive_dir, conf => $immediate,
 		label => slurp_file("$folder/backup_label"), map => slurp_file("$folder/tablespace_map"));
 	my $rows = rows_match($node, 'online');
 	is(scalar(grep { $rows->{$_} < $before->{$_} + 20 || $rows->{$_} > $after->{$_} } keys %$rows), 0, 'online: restored to its end has what was committed before that');
@@ -83,7 +83,7 @@ $source->restart;
 start_load($source);
 {
 	my ($copy, $end, $frozen) = frozen_backup('lock', q{strategy => 'lock'}, 'postgres');
-	my $node = restore('lock', $copy, label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source, conf => $immediate);
+	my $node = restore('lock', $copy, label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source->archive_dir, conf => $immediate);
 
 	same_content(content($node, 'postgres'), $frozen, 'lock: restored to the end of the backup: exactly what was frozen');
 	rows_match($node, 'lock');
@@ -97,7 +97,7 @@ my $last = content($source);
 my $segment = sql($source, 'SELECT pg_walfile_name(pg_switch_wal())');
 wait_until($source, "SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver");
 {
-	my $node = restore('later', $copy, label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source);
+	my $node = restore('later', $copy, label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source->archive_dir);
 
 	same_content(content($node), $last, 'later: restored to the end of the WAL: what was there in the end');
 	isnt($last->{'postgres app.events'}, $frozen->{'postgres app.events'}, 'later: which is another thing than what was frozen');

@@ -134,7 +134,7 @@ foreach my $strategy (qw(revoke gate))
 {
 	my @snapshot = snapshot(\&copy_files, "kind => 'role', target => 'app', strategy => '$strategy'");
 	my $end = $snapshot[3];
-	my %restore = (label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source,
+	my %restore = (label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source->archive_dir,
 		conf => "recovery_target = 'immediate'\nrecovery_target_action = 'promote'\n");
 
 	thaws("${strategy}_label", \@snapshot, $preloaded, %restore);

@@ -289,8 +289,8 @@ sub copy_atomically
 }
 
 # A server of a copy, which stays as it is.  label, map: the contents of
-# backup_label and tablespace_map; archive: the node to restore WAL from.  Without
-# these it is started as after a crash.
+# backup_label and tablespace_map; archive: the folder to restore WAL from.  Without
+# these it is started as after a crash.  standby_of: the node that it follows.
 sub restore
 {
 	my ($name, $copy, %opt) = @_;
@@ -317,12 +317,17 @@ sub restore
 	$node->append_conf('postgresql.conf', "\nport = " . $node->port . "\nunix_socket_directories = '" . $node->host . "'\narchive_mode = off\n");
 	if ($opt{archive})
 	{
-		$node->append_conf('postgresql.conf', "restore_command = 'cp \"" . $opt{archive}->archive_dir . "/%f\" \"%p\"'\n");
-		append_to_file("$data/recovery.signal", '');
+		$node->append_conf('postgresql.conf', "restore_command = 'cp \"$opt{archive}/%f\" \"%p\"'\n");
+		append_to_file("$data/recovery.signal", '') unless $opt{standby_of};
+	}
+	if ($opt{standby_of})
+	{
+		$node->append_conf('postgresql.conf', "primary_conninfo = '" . $opt{standby_of}->connstr . "'\n");
+		append_to_file("$data/standby.signal", '');
 	}
 	$node->append_conf('postgresql.conf', $opt{conf}) if $opt{conf};
 	$node->start;
-	wait_until($node, 'SELECT NOT pg_is_in_recovery()');
+	wait_until($node, 'SELECT NOT pg_is_in_recovery()') unless $opt{standby_of};
 	return $node;
 }
 

@@ -34,7 +34,7 @@ static const char freezes_sql[] =
 	"'-- freeze ', j.id, ' of ', j.target_kind, ' ' || NULLIF(j.target_name, ''), ' by ', j.strategy, ', mode ', j.mode, ', ', j.state,"
 	" ' since ', pg_catalog.date_trunc('second', COALESCE(j.frozen_at, j.requested_at)), ', made by ', j.owner_name,"
 	" ': ' || j.reason, '; label ' || j.label)") ","
-" '-- it belongs to backup ' || j.backup || ', which fails: its copy must not be used'"
+" '-- it belongs to backup ' || j.backup || ', which fails: its copy must not be used', j.strategy"
 " FROM %1$s.freeze_journal j WHERE j.state NOT IN ('thawed', 'aborted') AND ($1::pg_catalog.int8 IS NULL OR j.id OPERATOR(pg_catalog.=) $1::pg_catalog.int8)"
 " ORDER BY 1 DESC";
 
@@ -160,6 +160,8 @@ rescue_database(PGconn *conn, const char *dbname, const char *id, char **error)
 		for (int line = 0; undo && line < PQntuples(undo); line++)
 			puts(PQgetvalue(undo, line, 0));
 		PQclear(undo);
+		if (strcmp(value(result, row, "strategy"), "gate") == 0)
+			say("WARNING: freeze %s of database \"%s\" is by gate, which no SQL opens: the script says which file does", freeze, dbname);
 	}
 	PQclear(result);
 	free(sql);

@@ -6,9 +6,8 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "link.h"
 #include "show.h"
-
-#include <unistd.h>
 
 #include "fe_utils/print.h"
 
@@ -23,6 +22,7 @@ look(PGconn *conn, const char *sql, int nparams, const char *const *params)
 	const char *schema = extension(conn);
 	PQExpBufferData text;
 	PGresult   *result;
+	char	   *settings;
 
 	initPQExpBuffer(&text);
 	for (const char *p = sql; *p; p++)
@@ -34,11 +34,15 @@ look(PGconn *conn, const char *sql, int nparams, const char *const *params)
 	}
 	if (PQExpBufferDataBroken(text))
 		die(EXIT_ERROR, "out of memory");
-	PQclear(query(conn, "BEGIN READ ONLY", 0, NULL));
-	PQclear(query(conn, "SET LOCAL search_path = pg_catalog, pg_temp", 0, NULL));
+	settings = xformat("BEGIN READ ONLY; %sSET LOCAL search_path = pg_catalog, pg_temp", call_settings(conn, false, NULL));
+	result = PQexec(conn, settings);
+	if (PQresultStatus(result) != PGRES_COMMAND_OK)
+		exit(server_error(conn, result));
+	PQclear(result);
 	result = query(conn, text.data, nparams, params);
 	PQclear(query(conn, "COMMIT", 0, NULL));
 	termPQExpBuffer(&text);
+	free(settings);
 	return result;
 }
 

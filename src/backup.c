@@ -113,6 +113,17 @@ read_freeze(int64 id)
 	return ids == NIL ? NULL : journal_read(*(int64 *) llast(ids));
 }
 
+/* Whether one is still there, one that never was frozen too. */
+static bool
+has_live_freeze(int64 id)
+{
+	Oid			type = INT8OID;
+	Datum		value = Int64GetDatum(id);
+
+	return !RecoveryInProgress() &&
+		journal_ids("backup = $1 AND state NOT IN ('thawed', 'aborted')", 1, &type, &value) != NIL;
+}
+
 typedef struct Thaw
 {
 	PfFreeze   *freeze;
@@ -642,7 +653,13 @@ freeze_backup_end(PG_FUNCTION_ARGS)
 	if (board && !backup->done && !backup->failure)
 		backup = stop_backup(board, backup);
 	if (backup->failure)
+	{
+		/* after a restart without preloading nobody else may be there to do it */
+		(void) thaw_for(backup->id);
+		if (has_live_freeze(backup->id))
+			pf_scheduler_leave_to(MyDatabaseId, DSM_HANDLE_INVALID);
 		not_usable(backup);
+	}
 	if (backup->backup_mode && backup->backup_label == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -541,7 +541,7 @@ stop(void)
 	values[3] = CStringGetTextDatum(map);
 	values[4] = Int64GetDatum(timeline);
 	set_row("state = 'done', stop_lsn = $2, ended_at = $3, backup_label = nullif($4, ''),"
-			" tablespace_map = CASE WHEN $4 <> '' THEN $5 END, timeline = $6", 5, types, values);
+			" tablespace_map = nullif($5, ''), timeline = $6", 5, types, values);
 	CommitTransactionCommand();
 	ereport(LOG,
 			(errmsg("pg_freeze: backup " INT64_FORMAT " (%s) is done, from %X/%X to %X/%X",

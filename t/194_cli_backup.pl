@@ -171,6 +171,23 @@ if (-c '/dev/full')
 	is(sql($node, q{SELECT count(*) FROM freeze_backup_status WHERE state = 'running'}), 0, '... leaves no backup');
 }
 
+# --- an archive that takes its time ------------------------------------------------
+
+append_to_file("$on_server/closed", '');
+$node->append_conf('postgresql.conf', "archive_mode = on\narchive_command = 'test ! -e $on_server/closed'\n");
+$node->restart;
+$id = begin('archived', '--no-freeze');
+like((cli($node, 'backup-end', $id, '--no-wait'))[1], qr/^backup $id, label archived: done$/m, 'without the archive a backup is done');
+my $waits = start_cli($node, 'backup-end', $id, '-v', "--output=$files");
+ok(polled(sub { slurp_file($waits->{err}) =~ /^pg_freeze: waiting until the WAL of the backup is archived/m }), '... that it waits for it is said');
+kill 'INT', $waits->{pid};
+($status, $out, $err) = finish_cli($waits);
+is("$status$out", '4', '... and can be interrupted');
+like($err, qr/^pg_freeze: HINT: backup-end may be repeated/m, '... and repeated');
+unlink "$on_server/closed";
+$node->reload;
+like((cli($node, 'backup-end', $id))[1], qr/^backup $id, label archived: complete$/m, 'with it the backup is complete');
+
 # --- a standby -------------------------------------------------------------------
 
 $node->backup('base');

@@ -59,6 +59,12 @@ is((cli($node, 'rescue', @$_))[0], 2, "wrong usage: rescue @$_") foreach ([], ['
 
 # --- one of several, by its id ---------------------------------------------------
 
+# what is in the way of names that the script uses
+sql($node, q{CREATE SCHEMA trap});
+sql($node, q{CREATE FUNCTION trap.pg_terminate_backend(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$});
+sql($node, q{ALTER DATABASE postgres SET search_path = trap, pg_catalog, public});
+like((try_sql($node, 'SELECT pg_terminate_backend(0)'))[2], qr/trapped/, 'a trap');
+
 my $kept = freeze('postgres', q{role('reader', strategy => 'revoke')});
 my $undone = freeze('postgres', q{schema('app', strategy => 'lock', reason => E'made\nin a hurry')});
 is(writing($node), 'waits', 'a freeze by locks');
@@ -72,6 +78,7 @@ ok(goes_on($node), '... and the application writes');
 is(live_in('postgres'), 1, '... and the other one is frozen');
 is((cli($node, 'rescue', '--sql', $undone))[0], 1, 'one that is over');
 sql($node, 'SELECT id FROM thaw_all()');
+sql($node, 'ALTER DATABASE postgres RESET search_path; DROP SCHEMA trap CASCADE');
 
 # --- all of them, without the library ----------------------------------------------
 

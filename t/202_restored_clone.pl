@@ -129,16 +129,17 @@ sub keeps
 
 # --- restored with the label ----------------------------------------------------------
 
-# What was revoked is in the catalogs, so it goes along; a gate is lost.
+# What was revoked is in the catalogs, so it goes along; a gate is lost in the
+# promotion that ends the recovery, or kept where pg_freeze.on_promote says so.
 foreach my $strategy (qw(revoke gate))
 {
 	my @snapshot = snapshot(\&copy_files, "kind => 'role', target => 'app', strategy => '$strategy'");
 	my $end = $snapshot[3];
-	my %restore = (label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source->archive_dir,
-		conf => "recovery_target = 'immediate'\nrecovery_target_action = 'promote'\n");
+	my $conf = "recovery_target = 'immediate'\nrecovery_target_action = 'promote'\n";
+	my %restore = (label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $source->archive_dir);
 
-	thaws("${strategy}_label", \@snapshot, $preloaded, %restore);
-	keeps("${strategy}_label", \@snapshot, $preloaded, '42501', %restore) if $strategy eq 'revoke';
+	thaws("${strategy}_label", \@snapshot, $preloaded, %restore, conf => $conf) if $strategy eq 'gate';
+	keeps("${strategy}_label", \@snapshot, $preloaded, $strategy eq 'gate' ? 'waits' : '42501', %restore, conf => "${conf}pg_freeze.on_promote = keep\n");
 }
 
 # --- not preloaded --------------------------------------------------------------------

@@ -45,6 +45,7 @@ my ($standby, $held);
 	my $wal = PostgreSQL::Test::Utils::tempdir('wal');
 	my $last = sql($source, "SELECT pg_walfile_name('$end->{stop_lsn}')");
 	my @segments = grep { $_ ge $first && $_ le $last } map { /([0-9A-F]{24})$/ } glob $source->data_dir . '/pg_wal/*';
+	is($segments[0], $first, 'held: the WAL from the start on is there');
 	system_or_bail('cp', (map { $source->data_dir . "/pg_wal/$_" } @segments), $wal);
 	my $node = restore('held', $copy, label => $end->{backup_label}, map => $end->{tablespace_map}, archive => $wal, conf => $immediate);
 	same_content(content($node), $frozen, 'held: restored with the WAL that was held: exactly what was frozen');

@@ -27,14 +27,14 @@
 
 #define KILL_AFTER 10000		/* ms from SIGTERM to SIGKILL */
 
-/* 0: can be run */
+/* 0: can be run.  A directory that may not be searched counts for a path, but not in PATH. */
 static int
-look_at_program(const char *path)
+look_at_program(const char *path, int denied)
 {
 	struct stat status;
 
 	if (stat(path, &status) != 0)
-		return errno == EACCES ? 126 : 127;
+		return errno == EACCES ? denied : 127;
 	return S_ISREG(status.st_mode) && access(path, X_OK) == 0 ? 0 : 126;
 }
 
@@ -45,13 +45,13 @@ child_findable(const char *name)
 	int			result = 127;
 
 	if (strchr(name, '/') || !path)
-		result = path || strchr(name, '/') ? look_at_program(name) : 0;
+		result = path || strchr(name, '/') ? look_at_program(name, 126) : 0;
 	else
 		for (const char *p = path;; p++)
 		{
 			size_t		length = strcspn(p, ":");
 			char	   *file = length ? xformat("%.*s/%s", (int) length, p, name) : xformat("./%s", name);
-			int			found = look_at_program(file);
+			int			found = look_at_program(file, 127);
 
 			free(file);
 			if (found == 0 || result == 127)

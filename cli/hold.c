@@ -66,7 +66,8 @@ complain(Hold *hold, const PGresult *error)
 static void
 send_call(Hold *hold, Asked asked, const char *call, int64 patience)
 {
-	char	   *settings = call_settings(hold->link->conn, true, NULL);
+	/* a standby refuses it, and there is nothing to write there */
+	char	   *settings = call_settings(hold->link->conn, hold->made->id != NULL, NULL);
 	char	   *sql = xformat("%s%s", settings, call);
 
 	hold->asked = asked;
@@ -412,14 +413,11 @@ hold(Link *link, const Made *made, int64 lease, int64 timeout, Child *child, Ver
 	}
 	if (hold.stopped)
 	{
+		verdict->stopped = true;
 		/* it knows what COMMAND needed, the server doesn't */
 		if (hold.timed_out || verdict->known)
-		{
-			verdict->known = true;
 			verdict->held = 0;
-		}
-		if (!verdict->why && !verdict->known)
-			verdict->why = xstrdup(hold.stopped);
+		verdict->known |= hold.timed_out;
 	}
 	free(hold.stopped);
 	free(hold.complaint);

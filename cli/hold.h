@@ -15,6 +15,7 @@ typedef struct Verdict
 {
 	bool		known;			/* else nothing could be found out */
 	int			held;			/* 1, 0, -1: NULL */
+	bool		stopped;		/* COMMAND was told to end, and why has been said */
 	bool		nothing_frozen; /* there was no freeze: held says nothing */
 	char	   *why;			/* it did not hold, or nothing is known */
 	char	   *evidence;

@@ -331,6 +331,21 @@ own_application(PGconn *conn)
 				   (int) getpid(), (unsigned int) now.tv_sec, (unsigned int) now.tv_nsec / 1000);
 }
 
+/*
+ * A backend that waits for a drain does not see that its client is gone, and
+ * the target stands still meanwhile, unless it is told to look.  Not every
+ * server can.
+ */
+static const char *
+look_at_client(PGconn *conn)
+{
+	PGresult   *result = PQexec(conn, "SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', true)");
+	bool		can = PQresultStatus(result) == PGRES_TUPLES_OK;
+
+	PQclear(result);
+	return can ? "SET LOCAL client_connection_check_interval = '500ms'; " : "";
+}
+
 int
 make(Link *link, const FreezeOptions *freeze, const BackupOptions *backup, int64 lease, Made *made)
 {
@@ -350,7 +365,7 @@ make(Link *link, const FreezeOptions *freeze, const BackupOptions *backup, int64
 	settings = call_settings(conn, false, made->application);
 	ask = what_was_made(conn, freeze, backup, made->application);
 	waiting = waiting_query(conn, backup, made->application);
-	sql = xformat("%sSELECT %s AS made; %s", settings, call, ask);
+	sql = xformat("%s%sSELECT %s AS made; %s", settings, look_at_client(conn), call, ask);
 	end = call_server(link, sql, waiting, backup->wanted ? "beginning the backup" : "freezing");
 	free(settings);
 	free(call);

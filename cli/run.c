@@ -196,24 +196,25 @@ standby_status(PGconn *conn, const RunOptions *options)
 static int
 verdict_status(const RunOptions *options, const Verdict *verdict, const Child *child)
 {
-	bool		failed = !verdict->nothing_frozen && verdict->known && verdict->held == 0;
+	const char *colon = verdict->why ? ": " : "";
+	const char *why = verdict->why ? verdict->why : "";
 
 	if (options->backup.wanted && verdict->known && !verdict->backup_usable)
 	{
 		/* it was given up because COMMAND failed */
-		if (!verdict->why && child->status != 0)
+		if (!verdict->stopped && child->status != 0)
 			return 0;
-		say("the backup is not usable%s%s", verdict->why ? ": " : "", verdict->why ? verdict->why : "");
+		say("the backup is not usable%s%s", colon, why);
 		return EXIT_NOT_HELD;
 	}
 	if (!verdict->known)
 	{
-		say("it is not known whether it held: %s", verdict->why);
+		say("it is not known whether it held%s%s", colon, why);
 		return EXIT_UNKNOWN;
 	}
-	if (failed)
+	if (verdict->held == 0 && (!verdict->nothing_frozen || verdict->stopped))
 	{
-		say("it did not hold%s%s", verdict->why ? ": " : "", verdict->why ? verdict->why : "");
+		say("it did not hold%s%s", colon, why);
 		return EXIT_NOT_HELD;
 	}
 	if (verdict->held < 0 && !verdict->nothing_frozen)

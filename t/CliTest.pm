@@ -47,6 +47,7 @@ sub start_cli
 		open STDIN, '<', File::Spec->devnull;
 		open STDOUT, '>', $run{out};
 		open STDERR, '>', $run{err};
+		delete $ENV{PGAPPNAME};
 		$ENV{$_} = $opt{env}{$_} foreach keys %{ $opt{env} || {} };
 		exec 'pg_freeze', $command, @connect, @rest or POSIX::_exit(99);
 	}

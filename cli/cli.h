@@ -215,7 +215,7 @@ extern void connect_keywords(const ConnectOptions *options, const char **keyword
 /* A connection just made: messages of the server's go to stderr. */
 extern void connection_ready(PGconn *conn);
 
-/* The connection's last error on one line; the caller frees. */
+/* The first line of the connection's last error; the caller frees. */
 extern char *connection_error(PGconn *conn);
 
 /* Prints a message of the server's, with DETAIL and HINT. */

@@ -114,10 +114,8 @@ connection_error(PGconn *conn)
 {
 	char	   *text = xstrdup(PQerrorMessage(conn));
 
-	pg_strip_crlf(text);
-	for (char *p = text; *p; p++)
-		if (*p == '\n')
-			*p = ' ';
+	/* the lines that follow only guess at the reason */
+	text[strcspn(text, "\n")] = '\0';
 	return text;
 }
 

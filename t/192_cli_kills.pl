@@ -2,7 +2,7 @@
 # the server.  Nothing stays frozen for longer than the lease, and nothing that
 # did not hold is called held.
 #
-# PF_KILLS: how many kills at random moments (20), PF_SEED: which (printed).
+# PF_KILLS: how many kills at random moments (10), PF_SEED: which (printed).
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $kills = $ENV{PF_KILLS} || 20;
+my $kills = $ENV{PF_KILLS} || 10;
 my $seed = $ENV{PF_SEED} || int(rand(1 << 30));
 my $ours = q{FROM pg_stat_activity WHERE application_name LIKE 'pg_freeze%' AND backend_type = 'client backend'};
 my $node;
@@ -191,17 +191,16 @@ sub test_password
 	unlink $node->data_dir . '/pg_hba.conf';
 	$node->append_conf('pg_hba.conf', "local all secret scram-sha-256\n$hba");
 	$node->reload;
-	local $ENV{PGAPPNAME} = 'pg_freeze';
-	my $run = IPC::Run::start([ 'pg_freeze', 'run', '-d', $node->connstr('postgres'), '-U', 'secret', '--role', 'app', '--', @$command ],
+	my $run = IPC::Run::start([ 'pg_freeze', 'run', '-d', $node->connstr('postgres') . ' application_name=pg_freeze', '-U', 'secret', '--role', 'app', '--', @$command ],
 		'<pty<', \$in, '>pty>', \$out, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	pump $run until $out =~ /Password: /;
+	polled(sub { $run->pump_nb; $out =~ /Password: / || !$run->pumpable });
 	$in .= "pw\n";
-	pump $run until -e $file || !$run->pumpable;
+	polled(sub { $run->pump_nb; -e $file || !$run->pumpable });
 	sql($node, "SELECT pg_terminate_backend(pid, 10000) $ours");
-	pump $run until $out =~ /connected again/ || !$run->pumpable;
+	polled(sub { $run->pump_nb; $out =~ /connected again/ || !$run->pumpable });
 	let_go($file);
 	$run->finish;
-	is($run->result, 0, 'the password is asked for once') || diag($out);
+	is(($run->full_results)[0], 0, 'the password is asked for once') || diag($out);
 	is(() = $out =~ /Password: /g, 1, 'and kept');
 	return;
 }
@@ -216,7 +215,7 @@ sub test_random
 		my $victim = (qw(program connection connection worker))[ int rand 4 ];
 		my $strategy = (qw(gate revoke))[ int rand 2 ];
 		my $before = sql($node, 'SELECT coalesce(max(id), 0) FROM freeze_journal');
-		my $run = start_cli($node, 'run', '--role', 'app', '--strategy', $strategy, '--lease', '2s', '--', 'sleep', sprintf('%.3f', rand 0.04));
+		my $run = start_cli($node, 'run', '--role', 'agent', '--strategy', $strategy, '--lease', '2s', '--', 'sleep', sprintf('%.3f', rand 0.04));
 
 		usleep(int rand 150_000);
 		if ($victim eq 'program')

@@ -42,6 +42,10 @@ is(join(' ', grep { !$documented{$_} } sort keys %exists), '', 'every option is 
 # those of other programs stand in its examples
 is(join(' ', grep { !$exists{$_} && !/^--(?:snapshot|name|size)$/ } sort keys %documented), '', 'and the man page has no other');
 
+my %variables = map { $_ => 1 } slurp_file("$FindBin::RealBin/../cli/child.c") =~ /"(PGFREEZE_\w+)"/g;
+my %explained = map { $_ => 1 } $man =~ /(PGFREEZE_\w+)/g;
+is(join(' ', sort keys %explained), join(' ', sort keys %variables), 'and so is all that COMMAND is told');
+
 like((cli(undef, '--version'))[1], qr/^pg_freeze \d+\.\d+/, 'it knows its version');
 foreach (['nonsense'], ['--json'], [ 'status', '5' ], [ 'sessions', 'x' ], [ 'sessions', 1, 2 ], [ 'check', 'app' ],
 	[ 'check', '--mode=some' ], [ 'check', '--role=a', '--cluster' ], [ 'check', '--role=' ], [ 'check', '--drain-timeout=soon' ])

@@ -45,13 +45,22 @@ sub is_open
 	return;
 }
 
+sub has_failed
+{
+	my ($node, $what, $id) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return is(sql($node, "SELECT state, failure IS NOT NULL, phase, keeper, to_end, to_abort FROM freeze_backup_status WHERE id = $id"), 'failed|t||||',
+		"$what: the backup that was copied along has failed");
+}
+
 sub is_over
 {
 	my ($node, $what, $id) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my ($state, undef, $err) = try_sql($node, "SELECT * FROM freeze_backup_end($id)");
 
-	is(sql($node, "SELECT state, failure IS NOT NULL, phase, keeper, to_end, to_abort FROM freeze_backup_status WHERE id = $id"), 'failed|t||||', "$what: the backup that was copied along has failed");
+	has_failed($node, $what, $id);
 	is($state, '55000', "$what: and can't be ended") || diag($err);
 	like($err, qr/is not usable/, "$what: for it is not usable");
 	my $new = backup_begin($node, q{'again', kind => NULL, checkpoint => 'fast'});
@@ -68,6 +77,7 @@ sub thaws
 	my $what = "$name, thaw";
 	my $node = restore("${name}_thaw", $copy, %opt, conf => ($preload || "shared_preload_libraries = ''\n") . "pg_freeze.on_restart = thaw\n" . ($opt{conf} || ''));
 
+	has_failed($node, "$what, just started", $id);
 	next_call($node) unless $preload;
 	wait_until($node, q{SELECT NOT EXISTS (SELECT FROM freeze_status)});
 	like(sql($node, "SELECT end_reason FROM freeze_journal WHERE backup = $id"), qr/on_restart is thaw/, "$what: it has thawed by itself");
@@ -86,6 +96,7 @@ sub keeps
 	my $what = "$name, keep";
 	my $node = restore("${name}_keep", $copy, %opt, conf => ($preload || "shared_preload_libraries = ''\n") . "pg_freeze.on_restart = keep\n" . ($opt{conf} || ''));
 
+	has_failed($node, "$what, just started", $id);
 	# what comes after a start and must not thaw it
 	next_call($node) unless $preload;
 	wait_until($node, "SELECT state = 'failed' FROM freeze_backup WHERE id = $id");

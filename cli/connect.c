@@ -150,7 +150,8 @@ connect_keywords(const ConnectOptions *options, const char **keywords, const cha
 static void
 watch_connection(PGconn *conn)
 {
-	PQconninfoOption *options = PQconninfo(conn);
+	PQconninfoOption *options;
+	bool		given = false;
 	int			on = 1;
 	int			idle = 10;
 	int			interval = 5;
@@ -161,13 +162,12 @@ watch_connection(PGconn *conn)
 	if (getsockname(PQsocket(conn), (struct sockaddr *) &address, &length) != 0 ||
 		address.ss_family == AF_UNIX)
 		return;
+	options = PQconninfo(conn);
 	for (PQconninfoOption *o = options; o && o->keyword; o++)
-		if (o->val && o->val[0] && strncmp(o->keyword, "keepalives_", 11) == 0)
-		{
-			PQconninfoFree(options);
-			return;
-		}
+		given |= o->val && o->val[0] && strncmp(o->keyword, "keepalives_", 11) == 0;
 	PQconninfoFree(options);
+	if (given)
+		return;
 	(void) setsockopt(PQsocket(conn), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 #ifdef TCP_KEEPIDLE
 	(void) setsockopt(PQsocket(conn), IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));

@@ -94,7 +94,7 @@ send_extend(Hold *hold)
 static bool
 gives_up(const Hold *hold)
 {
-	return hold->stopped || hold->child->status != 0;
+	return hold->stopped || (hold->made->backup_mode && hold->child->status != 0);
 }
 
 static void

@@ -39,7 +39,10 @@ bool		verbose = false;
 static const Command commands[] = {
 	{"run", cmd_run, "[OPTION]... -- COMMAND [ARGUMENT]...",
 		"freeze, run COMMAND, thaw whatever happens\n"
-		"\nIt ends with the status of COMMAND, if the freeze held.\n"
+		"\nIt ends with the status of COMMAND, if the freeze held. COMMAND has PGFREEZE_ID,\n"
+		"PGFREEZE_LSN, PGFREEZE_BACKUP_ID, PGFREEZE_START_LSN, PGFREEZE_FROZEN_AT,\n"
+		"PGFREEZE_UNTIL, PGFREEZE_LABEL, PGFREEZE_TARGET, PGFREEZE_STRATEGY and\n"
+		"PGFREEZE_DATA_DIRECTORY in its environment, as far as there are such.\n"
 		HELP_FREEZE
 		"  --lease=INTERVAL         how long it outlives this program (15s)\n"
 		"  --accept-unknown         where it is unknown whether it held, it did\n"

@@ -361,6 +361,7 @@ make(Link *link, const FreezeOptions *freeze, const BackupOptions *backup, int64
 
 	memset(made, 0, sizeof(Made));
 	made->backup = backup->wanted;
+	made->backup_mode = backup->backup_mode;
 	made->application = own_application(conn);
 	settings = call_settings(conn, false, made->application);
 	ask = what_was_made(conn, freeze, backup, made->application);

@@ -24,6 +24,7 @@ typedef struct BackupOptions
 typedef struct Made
 {
 	bool		backup;			/* not only a freeze */
+	bool		backup_mode;	/* what COMMAND makes is a copy that needs the label */
 	char	   *application;	/* by which it is found, whatever becomes of the connection */
 	char	   *id;				/* of the freeze, NULL: nothing is frozen */
 	char	   *backup_id;

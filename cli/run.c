@@ -194,16 +194,18 @@ standby_status(PGconn *conn, const RunOptions *options)
 
 /* The exit status as far as the server's verdict goes: 0 where COMMAND's counts. */
 static int
-verdict_status(const RunOptions *options, const Verdict *verdict, const Child *child)
+verdict_status(const RunOptions *options, const Made *made, const Verdict *verdict, const Child *child)
 {
 	const char *colon = verdict->why ? ": " : "";
 	const char *why = verdict->why ? verdict->why : "";
 
 	if (options->backup.wanted && verdict->known && !verdict->backup_usable)
 	{
-		/* it was given up because COMMAND failed */
-		if (!verdict->stopped && child->status != 0)
+		if (!verdict->stopped && made->backup_mode && child->status != 0)
+		{
+			say("COMMAND ended with status %d: backup %s is given up", child->status, made->backup_id);
 			return 0;
+		}
 		say("the backup is not usable%s%s", colon, why);
 		return EXIT_NOT_HELD;
 	}
@@ -302,7 +304,7 @@ cmd_run(int argc, char **argv)
 		return status;
 	child_start(&child, options.command, &made);
 	hold(&link, &made, options.lease, options.freeze.timeout, &child, &verdict);
-	status = verdict_status(&options, &verdict, &child);
+	status = verdict_status(&options, &made, &verdict, &child);
 	backup_status = finish_backup(&link, &options, &made, &verdict);
 	link_close(&link);
 	if (status == 0)

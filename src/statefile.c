@@ -166,8 +166,11 @@ pf_state_file_write(const PfGateRecord *records, int count)
 	pfree(data);
 	if (problem)
 		(void) unlink(STATE_FILE_NEW);
-	else if (durable_rename(STATE_FILE_NEW, STATE_FILE, LOG) != 0)
-		problem = psprintf("file \"%s\" could not be replaced, the server log has the reason", STATE_FILE);
+	/* both files are on disk, so durable_rename() would sync each of them once more, and everybody waits meanwhile */
+	else if (rename(STATE_FILE_NEW, STATE_FILE) != 0)
+		problem = psprintf("could not rename file \"%s\" to \"%s\": %m", STATE_FILE_NEW, STATE_FILE);
+	else if (fsync_fname_ext(".", true, false, LOG) != 0)
+		problem = psprintf("the rename of file \"%s\" could not be written to disk, the server log has the reason", STATE_FILE);
 	return problem;
 }
 

@@ -576,7 +576,7 @@ CREATE VIEW freeze_backup_status AS
 		d.datname AS home, live.application, live.address, live.pid, live.keeper, live.backup_label, live.tablespace_map
 	FROM (
 		SELECT b.id, b.label, coalesce(k.state, CASE WHEN b.state = 'running' AND NOT pg_is_in_recovery() THEN 'failed' ELSE b.state END) AS state,
-			k.phase, b.begun_at AS since, b.deadline AS until, b.target,
+			k.phase, b.begun_at AS since, coalesce(b.deadline, k.until) AS until, b.target,
 			(SELECT max(j.id) FROM @extschema@.freeze_journal j WHERE j.backup = b.id AND j.frozen_at IS NOT NULL) AS freeze_id,
 			b.backup_mode, b.checkpoint, b.slot, b.label_directory, b.start_lsn, b.stop_lsn, b.timeline, b.ended_at,
 			coalesce(b.failure, CASE WHEN b.state = 'running' AND k.id IS NULL AND NOT pg_is_in_recovery()

@@ -444,7 +444,7 @@ call_worker(void *arg)
 static void
 make_freeze(PfRequest *request, PfBackupBoard *board, BackgroundWorkerHandle *keeper)
 {
-	FreezeCall	call = {.request = request,.reply = {.row = pf_value_row,.notice = pf_caller_notice,.arg = &call.id}};
+	FreezeCall	call = {.request = request,.reply = {.row = pf_value_row,.notice = pf_caller_notice,.arg = &call.id,.hurries = true}};
 	ErrorData  *error;
 
 	request->backup = pf_backup_state(board).id;

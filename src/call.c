@@ -485,7 +485,8 @@ pf_worker_call(const PfRequest *request, Size size, PfReply *reply, bool may_fai
 	/* An error in between sets the hold-off count to 0 by itself. */
 	HOLD_CANCEL_INTERRUPTS();
 	receive(&call);
-	await_exit(&call);
+	if (!reply->hurries)
+		await_exit(&call);
 	RESUME_CANCEL_INTERRUPTS();
 
 	release_segment(&call);

@@ -453,7 +453,7 @@ start(void)
 	set_phase(PF_BACKUP_FREEZING);
 }
 
-/* The copy may be made now. */
+/* The copy may be made now.  Whoever begins hears of it first: what is frozen waits for him. */
 static void
 wait_for_end(void)
 {
@@ -462,6 +462,10 @@ wait_for_end(void)
 	Datum		value = TimestampTzGetDatum(deadline);
 
 	forget_word();
+	SpinLockAcquire(&board->mutex);
+	board->state.deadline = deadline;
+	SpinLockRelease(&board->mutex);
+	set_phase(PF_BACKUP_WAITING);
 	pf_begin();
 	set_row("deadline = $2", 1, &type, &value);
 	if (board->request.target[0])
@@ -470,10 +474,6 @@ wait_for_end(void)
 	ereport(LOG,
 			(errmsg("pg_freeze: backup " INT64_FORMAT " (%s) is running from %X/%X, until %s at the latest",
 					board->state.id, board->request.label, LSN_FORMAT_ARGS(board->state.start_lsn), timestamptz_to_str(deadline))));
-	SpinLockAcquire(&board->mutex);
-	board->state.deadline = deadline;
-	SpinLockRelease(&board->mutex);
-	set_phase(PF_BACKUP_WAITING);
 }
 
 /* ---- the end ---------------------------------------------------------- */

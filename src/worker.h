@@ -61,6 +61,7 @@ typedef struct PfReply
 	/* true once the caller has given up */
 	bool		(*cancelled) (struct PfReply *reply);
 	void	   *arg;
+	bool		hurries;		/* in the caller: doesn't wait until the worker's process has ended, too */
 	bool		interrupted;	/* in the caller: a cancel came, too late */
 } PfReply;
 

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use CliTest;
+use IPC::Run ();
 use PgFreezeTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -21,7 +22,17 @@ is($status, 0, 'there is help');
 my @commands = $out =~ /^  ([a-z-]+) {2,}\S/mg;
 cmp_ok(scalar @commands, '>=', 12, 'it names the commands');
 
-my $man = slurp_file("$FindBin::RealBin/../doc/pg_freeze.1") =~ s/\\-/-/gr =~ s/\\f.//gr;
+my $page = "$FindBin::RealBin/../doc/pg_freeze.1";
+if (eval { IPC::Run::run([ 'man', '--warnings', '-l', $page ], '<', \undef, '>', \$out, '2>', \$err) })
+{
+	is($err, '', 'man has no complaint about the man page');
+	like($out, qr/^EXIT STATUS$/m, '... and shows it');
+}
+else
+{
+	diag('NOT RUN: what man says of the man page (no man here)');
+}
+my $man = slurp_file($page) =~ s/\\-/-/gr =~ s/\\f.//gr;
 my %documented = map { $_ => 1 } $man =~ /(--[a-z][a-z-]*)/g;
 my %exists = ('--version' => 1, '--help' => 1);
 

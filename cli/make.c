@@ -247,6 +247,8 @@ unmake(Link *link, const Made *made, int64 patience)
 	int64		look_at = now_ms();
 	bool		asked = false;
 
+	if (link->state == LINK_DOWN)
+		tell("trying to find out what became of it, for at most " INT64_FORMAT " s", (patience + 999) / 1000);
 	for (;;)
 	{
 		switch (link_step(link))

@@ -152,7 +152,7 @@ sub test_restart
 		}
 		else
 		{
-			$node->restart('fast');
+			$node->restart;
 		}
 		ok(said($run, qr/^pg_freeze: connected again$/m), "$how: it connects again");
 		is(writing($node), 'waits', "$how: the gate is closed all the time");

@@ -64,7 +64,7 @@ DATA = sql/pg_freeze--$(EXTVERSION).sql
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Werror=implicit-function-declaration
 
 # sql/X.sql with expected/X.out, specs/X.spec with expected/X.out, t/*.pl
-REGRESS = freeze errors privileges objects merge overlap names undo ddl lock lock_leaks drain_ladder gate read_only disconnect
+REGRESS = freeze errors privileges objects merge overlap names undo ddl lock lock_leaks drain_ladder gate read_only disconnect backup
 ISOLATION = drain recycle_alter lock_hold lock_drain lock_overlap lock_vacuum
 # the same on a server that has pg_freeze preloaded: script/test runs them too
 REGRESS_GATE =

@@ -140,6 +140,7 @@ SELECT id, skipped FROM thaw(1);
 SET SESSION AUTHORIZATION regress_oncall;
 SHOW pg_freeze.max_hold;
 SET SESSION AUTHORIZATION regress_dba;
+GRANT EXECUTE ON FUNCTION freeze_backup_begin TO regress_oncall;
 ALTER SYSTEM SET pg_freeze.max_hold = '10min';
 SELECT pg_reload_conf();
 -- each statement reads the configuration again: this polls until it has come
@@ -155,6 +156,7 @@ SET pg_freeze.strategy = 'revoke';
 SELECT tools.try($$SELECT freeze_role('regress_app')$$);
 SELECT tools.try($$SELECT freeze_role('regress_app', thaw_after => '0')$$);
 SELECT tools.try($$SELECT freeze_role('regress_app', thaw_after => '11 minutes')$$);
+SELECT tools.try($$SELECT freeze_backup_begin('x', 'role', 'regress_app', timeout => '11 minutes', backup_mode => false, checkpoint => 'none')$$);
 SELECT freeze_role('regress_app', thaw_after => '10 minutes');
 SELECT tools.try($$SELECT freeze_extend(4, '11 minutes')$$);
 SELECT tools.try($$SELECT freeze_extend(4, '0')$$);

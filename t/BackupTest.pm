@@ -114,7 +114,7 @@ sub left_behind
 SELECT string_agg(what, ', ') FROM (
 	SELECT format('%s %s', backend_type, pid) AS what FROM pg_stat_activity WHERE backend_type = 'pg_freeze backup'
 	UNION ALL SELECT format('slot %s', slot_name) FROM pg_replication_slots WHERE temporary OR slot_name LIKE 'pg\_freeze%'
-	UNION ALL SELECT format('lock of %s: %s', pid, l) FROM pg_locks l WHERE locktype = 'advisory'
+	UNION ALL SELECT format('lock of %s: %s', pid, l) FROM pg_locks l WHERE locktype = 'advisory' AND database = 0
 	UNION ALL SELECT format('freeze %s is %s', id, state) FROM freeze_journal WHERE state NOT IN ('thawed', 'aborted')
 	UNION ALL SELECT format('backup %s is running', id) FROM freeze_backup_status WHERE state = 'running'
 	) x}, %opt);

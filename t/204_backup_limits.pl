@@ -17,7 +17,7 @@ my $node = new_server('main', streaming => 1, conf => backup_conf(preload => 1) 
 make_application($node, tables => 5);
 sql($node, 'CREATE DATABASE elsewhere; CREATE ROLE operator LOGIN');
 make_application($node, tables => 3, db => 'elsewhere', roles_exist => 1);
-my ($id, $status, $state, $out, $err, $call, $session);
+my ($id, $row, $state, $out, $err, $call, $session);
 
 # --- the timeout ------------------------------------------------------------
 
@@ -59,6 +59,18 @@ nothing_stays($node, 'thawed by somebody');
 $id = begin_backup($node, timeout => q{'2 s'});
 sql($node, q{SELECT freeze_extend(freeze_id, '1 hour') FROM freeze_backup_status WHERE state = 'running'});
 failed_backup($node, $id, qr/was not called within/, 'timeout of an extended freeze');
+
+# The keeper sleeps over it: what was copied after the thaw is not called frozen.
+$id = begin_backup($node, timeout => q{'1 s'});
+my $keeper = keeper($node);
+kill 'STOP', $keeper or die "no keeper: $!";
+$call = start_sql($node, "SELECT state, held, lost_reason FROM freeze_backup_end($id)", user => 'caller');
+wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE backup = $id");
+is(writing($node), 'done', 'a keeper that is stopped: the application goes on at the deadline');
+kill 'CONT', $keeper;
+($state, $out, $err) = finish_sql($call);
+like("$state$out", qr/^(?:55000|complete\|f\|.*before)/, 'a keeper that is stopped: it did not hold') || diag($err);
+nothing_stays($node, 'a keeper that is stopped');
 
 # --- one at a time ----------------------------------------------------------
 
@@ -206,6 +218,40 @@ ok($state eq '' || $state eq '25001', "end in a transaction that has written: '$
 end_row($node, $id);
 nothing_stays($node, 'end in a transaction that has written');
 $session->quit;
+
+# --- targets ----------------------------------------------------------------------
+
+# What stops everybody does not stop the backup, whose keeper writes.
+foreach my $args (
+	{ kind => q{'database'}, target => 'NULL' },
+	{ kind => q{'cluster'}, target => 'NULL' },
+	{ kind => q{'database'}, target => 'NULL', mode => q{'all'} },
+	{ kind => q{'cluster'}, target => 'NULL', action => q{'reject'} },
+	{ kind => q{'database'}, target => 'NULL', strategy => q{'lock'} },
+	{ kind => q{'schema'}, strategy => q{'lock'} },
+	{ kind => q{'role'}, strategy => q{'revoke'} },
+	{ kind => q{'cluster'}, target => 'NULL', strategy => q{'read_only'} },
+	{ kind => q{'role'}, strategy => q{'disconnect'}, mode => q{'all'} })
+{
+	my $what = join(' ', map { "$_ $args->{$_}" } sort keys %$args);
+	$id = begin_backup($node, %$args);
+	isnt(writing($node), 'done', "$what: frozen");
+	$row = end_row($node, $id);
+	is($row->{state}, 'complete', "$what: complete");
+	isnt($row->{held}, JSON::PP::false, "$what: held") || diag($row->{lost_reason});
+	is(left_behind($node), '', "$what: nothing is left behind");
+	ok(goes_on($node), "$what: the application goes on");
+}
+
+# Names and labels are data.
+my $label = q{o'clock "%s" %n \\ $$ x};
+sql($node, 'CREATE ROLE "o\'clock %s"; GRANT INSERT ON app.t1 TO "o\'clock %s"');
+$id = begin_backup($node, label => '$l$' . $label . '$l$', target => q{$t$o'clock %s$t$});
+is(status($node, $id)->{label}, $label, 'a label with quotes and the like: the status');
+$row = end_row($node, 'label => $l$' . $label . '$l$');
+is($row->{label}, $label, 'a label with quotes and the like: end');
+like($row->{backup_label}, qr/^LABEL: \Q$label\E$/m, 'a label with quotes and the like: backup_label');
+nothing_stays($node, 'a label with quotes and the like');
 
 # --- what would remove it ---------------------------------------------------------
 

@@ -205,7 +205,7 @@ SKIP:
 $id = begin_backup($node, label_directory => "'$dir/inside'");
 rmdir "$dir/inside" or die;
 ($state, undef, $err) = try_sql($node, "SELECT * FROM freeze_backup_end($id)");
-is($state, '58P01', 'label_directory that is gone at the end: end fails') || diag($err);
+is($state, '55000', 'label_directory that is gone at the end: end fails') || diag($err);
 failed_backup($node, $id, qr/inside/, 'label_directory that is gone at the end');
 
 # --- without backup mode, without anything ----------------------------------------

@@ -97,6 +97,7 @@ build()
 		die "this server can't load an extension from elsewhere: make install as root, then make installcheck"
 	fi
 	make -s with_llvm=no install DESTDIR="$inst"
-	export PATH=$inst$bindir:$PATH		# where tests find the program
+	export PG_FREEZE_BINDIR=$inst$bindir	# where tests find the program, even if one is installed
+	export PATH=$PG_FREEZE_BINDIR:$PATH
 	echo "dynamic_library_path = '$inst$lib:\$libdir'" >>found.conf
 }

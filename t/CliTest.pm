@@ -17,6 +17,9 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(cli start_cli finish_cli ended waiting_command wait_for_file let_go polled cli_on_terminal from_json);
 
+# installcheck puts the server's own folder first, where another version may be
+$ENV{PATH} = "$ENV{PG_FREEZE_BINDIR}:$ENV{PATH}" if $ENV{PG_FREEZE_BINDIR};
+
 # (status, stdout, stderr) of pg_freeze COMMAND ARGUMENT..., connected to
 # "node" (undef: to nowhere).  Options come first, as a hash: db, user, env,
 # stdout (a file instead of what is returned), connect (a connection string

@@ -231,6 +231,12 @@ extern char *xformat(const char *fmt,...) pg_attribute_printf(1, 2);
 extern void check_output(const char *directory);
 
 /*
+ * What an earlier backup has left there does not belong to the copy that is
+ * about to be made.  Says so where it fails: then writing them does, too.
+ */
+extern void remove_backup_files(const char *directory);
+
+/*
  * Writes and fsyncs backup_label and, unless it is NULL or empty, tablespace_map.
  * Both are values of a column of type bytea, so that no encoding comes between.
  * False: it failed, and why has been said.

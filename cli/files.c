@@ -107,6 +107,14 @@ remove_file(const char *directory, const char *name)
 	return done;
 }
 
+void
+remove_backup_files(const char *directory)
+{
+	/* the label first: the map alone means nothing */
+	if (remove_file(directory, "backup_label") && remove_file(directory, "tablespace_map"))
+		(void) fsync_directory(directory);
+}
+
 bool
 write_backup_files(const char *directory, const char *backup_label, const char *tablespace_map)
 {

@@ -302,6 +302,8 @@ cmd_run(int argc, char **argv)
 	status = make(&link, &options.freeze, &options.backup, options.lease, &made);
 	if (status != EXIT_HELD)
 		return status;
+	if (options.output)
+		remove_backup_files(options.output);
 	child_start(&child, options.command, &made);
 	hold(&link, &made, options.lease, options.freeze.timeout, &child, &verdict);
 	status = verdict_status(&options, &made, &verdict, &child);

@@ -77,7 +77,7 @@ send_call(Hold *hold, Asked asked, const char *call, int64 patience)
 	free(sql);
 }
 
-/* The server computes the end, so that it is never later than the timeout's. */
+/* The server computes the end, so that it is later than the timeout's by no more than this call takes. */
 static void
 send_extend(Hold *hold)
 {

@@ -287,15 +287,20 @@ remove_file(const char *name)
 				 errmsg("could not remove file \"%s\": %m", file_path(name))));
 }
 
-/* Writes one of the two files, so that it is there as a whole or not at all. */
+/*
+ * Writes one of the two files, so that it is there as a whole or not at all.
+ * Follows no symbolic link of somebody who may write to the directory, too.
+ */
 static void
 write_file(const char *name, const char *text)
 {
 	char	   *path = file_path(name);
 	char	   *temporary = psprintf("%s.pg_freeze.tmp", path);
-	int			fd = OpenTransientFile(temporary, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
 	int			length = strlen(text);
+	int			fd;
 
+	(void) unlink(temporary);
+	fd = OpenTransientFile(temporary, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY);
 	if (fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),

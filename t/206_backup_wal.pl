@@ -172,6 +172,14 @@ $row = end_row($node, $id);
 like(slurp_file("$dir/backup_label"), qr/^LABEL: the other$/m, 'label_directory: over the one before');
 ok(!-s "$dir/tablespace_map", 'label_directory: nothing of the tablespace_map of the backup before');
 
+# somebody who may write there, too, leads to no other file
+append_to_file("$dir/other", 'of somebody else');
+symlink "$dir/other", "$dir/$_" or die foreach 'backup_label.pg_freeze.tmp', 'tablespace_map';
+$id = begin_backup($node, label_directory => "'$dir'");
+end_row($node, $id);
+is(slurp_file("$dir/other"), 'of somebody else', 'label_directory: symbolic links are not followed');
+ok(!-l "$dir/backup_label", 'label_directory: and backup_label is a file');
+
 mkdir "$dir/inside" or die;
 symlink $node->data_dir, "$dir/link" or die;
 append_to_file("$dir/file", '');

@@ -31,6 +31,7 @@ my @databases = qw(postgres second);
 # clients by number, and where they write
 my %clients = (1 => 'postgres', 2 => 'postgres', 3 => 'second');
 my (@running, $bench);
+my $not_run = 0;
 
 # ---- the server ----------------------------------------------------------------------
 
@@ -149,6 +150,7 @@ END
 {
 	local $?;
 	$_->kill_kill foreach grep { defined } @running, $bench;
+	diag("$not_run could not be run here") if $not_run;
 }
 
 # How many documents a client knows to be committed.
@@ -256,22 +258,26 @@ sub copy_atomically
 	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
 	my $wal = $node->data_dir . '/pg_wal';
 	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+	my $cp = sub { system('cp', '-a', @_) == 0 or die "cp -a @_ failed" };
 	my @pids;
 
-	# the postmaster first, so that no other comes
-	for (kill 'STOP', $postmaster;; usleep(1000))
-	{
-		next unless stopped($postmaster);
-		@pids = backends($node, qr/./);
-		kill 'STOP', $_ foreach @pids;
-		last unless grep { !stopped($_) } @pids;
-		die 'the server does not stop' if time > $end;
-	}
+	# nobody stays stopped if this is
 	my $ok = eval {
-		system_or_bail('cp', '-a', $node->{outside}, $copy->{outside}) if $node->{outside};
-		system_or_bail('cp', '-a', $node->data_dir, $copy->{data});
-		system_or_bail('cp', '-a', readlink $wal, "$copy->{dir}/wal") if -l $wal;
-		system_or_bail('cp', '-a', $tablespaces{$_}, "$copy->{dir}/$_") foreach keys %tablespaces;
+		local @SIG{qw(INT TERM HUP)} = (sub { die "interrupted\n" }) x 3;
+
+		# the postmaster first, so that no other comes
+		for (kill 'STOP', $postmaster;; usleep(1000))
+		{
+			die 'the server does not stop' if time > $end;
+			next unless stopped($postmaster);
+			@pids = backends($node, qr/./);
+			kill 'STOP', @pids;
+			last unless grep { !stopped($_) } @pids;
+		}
+		$cp->($node->{outside}, $copy->{outside}) if $node->{outside};
+		$cp->($node->data_dir, $copy->{data});
+		$cp->(readlink $wal, "$copy->{dir}/wal") if -l $wal;
+		$cp->($tablespaces{$_}, "$copy->{dir}/$_") foreach keys %tablespaces;
 		1;
 	};
 	my $error = $@;
@@ -418,12 +424,13 @@ sub files_match
 	return join "\n", @wrong;
 }
 
-# What could not be run is said, and counted by whoever reads it.
+# What could not be run is said, and how much that is.
 sub not_run
 {
 	my ($what, $why) = @_;
 
 	diag("NOT RUN: $what ($why)");
+	$not_run++;
 	return;
 }
 

@@ -180,6 +180,51 @@ sub test_restart
 	return;
 }
 
+# The same with a backup, which is kept by a process of the server's.
+sub test_backup
+{
+	my @options = ('--backup', 'b', '--checkpoint', 'fast', '--timeout', '20s');
+	my ($run, $file, $id) = begin('2s', options => \@options);
+
+	wait_until($node, "SELECT thaw_at < clock_timestamp() + interval '2s' FROM freeze_journal WHERE id = $id");
+	kill 'KILL', $run->{pid};
+	finished($run, 137, 'the program is killed in the middle of a backup');
+	ok(polled(sub { end_of($id) =~ /^thawed/ }, 15), 'the lease thaws the server');
+	is(sql($node, q{SELECT label, state FROM freeze_backup_status WHERE state <> 'failed'}), 'b|running', 'while the backup is still there');
+	sql($node, 'SELECT freeze_backup_abort()');
+
+	($run, $file, $id) = begin('10s', options => [ @options, '--timeout', '1min' ]);
+	sql($node, "SELECT pg_terminate_backend(pid, 10000) $ours");
+	ok(said($run, qr/^pg_freeze: connected again$/m), 'the connection is lost in the middle of a backup');
+	let_go($file);
+	finished($run, 0, 'and the backup is made');
+	is(end_of($id), 'thawed|t', 'the freeze held');
+
+	($run, $file, $id) = begin('10s', options => [ @options, '--timeout', '1min' ], trap => 'trap "exit 9" TERM;');
+	sql($node, q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE backend_type = 'pg_freeze backup'});
+	ok(polled(sub { !live($node) }, 20), 'the keeper of the backup ends, and what was frozen is thawed');
+	let_go($file);
+	my (undef, $err) = finished($run, 3, 'the backup is lost');
+	like($err, qr/^pg_freeze: (the backup is not usable|the freeze has ended)/m, 'which is said');
+
+	my $busy = open_session($node, user => 'app');
+	$busy->query_safe('BEGIN; INSERT INTO app.writes (who) VALUES (192)');
+	foreach my $victim ('program', 'connection')
+	{
+		$run = start_cli($node, 'run', '--role', 'app', @options, '--in-flight', 'drain', '--drain-timeout', '1h', '--', 'echo', 'ran');
+		wait_until($node, q{SELECT count(*) = 1 FROM freeze_journal WHERE state = 'draining'});
+		kill 'KILL', $run->{pid} if $victim eq 'program';
+		sql($node, "SELECT pg_terminate_backend(pid, 10000) $ours") if $victim eq 'connection';
+		finished($run, $victim eq 'program' ? 137 : 1, "the $victim is lost while the freeze of a backup waits for a drain");
+		ok(polled(sub { !live($node) && sql($node, q{SELECT count(*) FROM freeze_backup_status WHERE state = 'running'}) eq '0' }, 20),
+			'nothing is left of it');
+	}
+	$busy->query_safe('COMMIT');
+	$busy->quit;
+	is(writing($node), 'done', 'the role goes on');
+	return;
+}
+
 # A password that was asked for is used for the connections that follow.
 sub test_password
 {
@@ -243,7 +288,7 @@ sub test_random
 	return;
 }
 
-$node = new_server('kills', conf => q{
+$node = new_server('kills', streaming => 1, conf => q{
 shared_preload_libraries = 'pg_freeze'
 log_connections = on
 });
@@ -251,6 +296,7 @@ make_application($node, tables => 3);
 test_program_killed();
 test_program_stopped();
 test_connection();
+test_backup();
 test_restart();
 test_password();
 test_random();

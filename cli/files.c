@@ -73,11 +73,14 @@ write_file(const char *directory, const char *name, const char *bytea)
 	unsigned char *data = PQunescapeBytea((const unsigned char *) bytea, &length);
 	char	   *path = xformat("%s/%s", directory, name);
 	char	   *partial = xformat("%s.partial", path);
-	int			fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int			fd;
 	bool		done;
 
 	if (!data)
 		die(EXIT_ERROR, "out of memory");
+	/* one that was left, or a link that somebody has put there, is not followed */
+	(void) unlink(partial);
+	fd = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	done = fd >= 0 && write_all(fd, data, length) && fsync(fd) == 0;
 	if (fd >= 0 && close(fd) != 0)
 		done = false;

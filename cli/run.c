@@ -24,12 +24,14 @@
  * Signals: SIGINT, SIGTERM, SIGHUP, SIGQUIT.  Before connecting they end the
  * program.  While the freeze is made they cancel it, and what was made all the
  * same is thawed.  While COMMAND runs they are passed on to it, the second as
- * SIGKILL, and when it ends the thaw follows; nothing else ends the hold
- * earlier.  While it is being thawed they are ignored: that is bounded.
+ * SIGKILL, and when it ends the thaw follows.  While it is being thawed they
+ * change nothing: that is bounded.  On a terminal COMMAND has the foreground
+ * and gets Ctrl-C itself.
  *
  * What can fail, and what then:
  *
- *	COMMAND fails			thaw; its status
+ *	COMMAND fails			thaw; its status.  Its backup is given up: what it
+ *		leaves behind shall not look like a copy
  *	COMMAND outlives the timeout	thaw at once, SIGTERM, 10 s later SIGKILL; 3
  *	somebody else thaws		the next renewal fails: as above; 3
  *	the connection is lost	connect again, and renew or thaw.  Not possible
@@ -41,7 +43,8 @@
  *		name, and thawed; 1
  *	the answer to the thaw is lost	thaw again; that it is over already is an
  *		error, and freeze_history has the verdict
- *	this program is killed	the lease; COMMAND gets SIGTERM from the kernel
+ *	this program is killed	the lease; COMMAND gets SIGTERM from the kernel.
+ *		While the freeze is made the server looks whether we are there
  *
  * The verdict is about the time until COMMAND had ended: a freeze that was
  * thawed before has not held, whatever its own verdict.
@@ -206,7 +209,7 @@ verdict_status(const RunOptions *options, const Made *made, const Verdict *verdi
 			say("COMMAND ended with status %d: backup %s is given up", child->status, made->backup_id);
 			return 0;
 		}
-		say("the backup is not usable%s%s", colon, why);
+		say("%s%s%s", made->backup_mode ? "the backup is not usable" : "it did not hold", colon, why);
 		return EXIT_NOT_HELD;
 	}
 	if (!verdict->known)

@@ -65,6 +65,8 @@ catch_signals(void)
 	/* messages and the terminal, also while COMMAND is in its foreground */
 	action.sa_handler = SIG_IGN;
 	(void) sigaction(SIGTTOU, &action, NULL);
+	/* Ctrl-Z: something is frozen, or about to be */
+	(void) sigaction(SIGTSTP, &action, NULL);
 }
 
 void
@@ -78,6 +80,7 @@ restore_signals(void)
 		(void) sigaction(asking[i].number, &before[i], NULL);
 	(void) sigaction(SIGCHLD, &action, NULL);
 	(void) sigaction(SIGTTOU, &action, NULL);
+	(void) sigaction(SIGTSTP, &action, NULL);
 	(void) sigaction(SIGPIPE, &action, NULL);
 }
 

@@ -262,9 +262,10 @@ sub test_terminal
 	my $busy = open_session($node, user => 'app');
 	$busy->query_safe('BEGIN; INSERT INTO app.writes (who) VALUES (191)');
 	my $pid = $busy->query_safe('SELECT pg_backend_pid()');
-	($result, $out) = on_terminal([ [ qr/waiting for pid $pid \([^\r\n]* \([12] s\)/, sub { $busy->query_safe('COMMIT') } ] ],
+	($result, $out) = on_terminal(
+		[ [ qr/waiting for pid $pid \([^\r\n]* \([12] s\)/, "\x1a" ], [ qr/ \([3-9] s\)/, sub { $busy->query_safe('COMMIT') } ] ],
 		'--in-flight', 'drain', '--drain-timeout', '1min', '--', 'true');
-	is($result >> 8, 0, 'who is waited for ends');
+	is($result >> 8, 0, 'who is waited for ends, and no Ctrl-Z stops the program meanwhile');
 	like($out, qr/\r\e\[Kpg_freeze: waiting for pid $pid \(/, 'on a terminal it says what it waits for, in one line');
 	like($out, qr/.*\r\e\[K(?:(?!waiting).)*it held/s, 'which is gone afterwards');
 	$busy->quit;

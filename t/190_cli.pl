@@ -224,7 +224,7 @@ ALTER ROLE operator SET "TimeZone" = 'Asia/Kolkata';
 });
 	my ($out, $err) = status_is(1, 'what one may not', $node, { user => 'operator' }, 'freeze', '--cluster');
 	like($err, qr/permission denied/, 'is refused');
-	($out) = status_is(7, 'run as somebody with odd settings', $node, { user => 'operator' }, 'run', '--role', 'app', '--lease', '1s', '--',
+	($out) = status_is(7, 'run as somebody with odd settings', $node, { user => 'operator' }, 'run', '--role', 'app', '--lease', '3s', '--',
 		'sh', '-c', 'echo "$PGFREEZE_ID|$PGFREEZE_LSN|$PGFREEZE_FROZEN_AT|$PGFREEZE_DATA_DIRECTORY"; sleep 1.5; exit 7');
 	like($out, qr{^\d+\|[0-9A-F]+/[0-9A-F]+\|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z\|$}, 'COMMAND is told what he may know');
 	my ($id) = status_is(0, 'freeze', $node, { user => 'operator' }, 'freeze', '--role', 'app');

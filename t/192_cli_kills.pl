@@ -58,9 +58,9 @@ sub end_of
 
 sub test_program_killed
 {
-	my ($run, $file, $id) = begin('1s', trap => 'trap "echo told; exit 0" TERM;');
+	my ($run, $file, $id) = begin('3s', trap => 'trap "echo told; exit 0" TERM;');
 
-	wait_until($node, "SELECT thaw_at > frozen_at + interval '1.5s' FROM freeze_journal WHERE id = $id");
+	wait_until($node, "SELECT thaw_at > frozen_at + interval '3.5s' FROM freeze_journal WHERE id = $id");
 	kill 'KILL', $run->{pid};
 	finished($run, 137, 'the program is killed');
 	ok(polled(sub { slurp_file($run->{out}) eq "told\n" }), 'COMMAND is told');

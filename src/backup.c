@@ -545,6 +545,7 @@ wait_for_archive(const PfBackup *backup)
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_EVERY, wait_event);
 		ResetLatch(MyLatch);
+		pf_look_at_client();
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -25,6 +25,7 @@
 #include "backup.h"
 #include "journal.h"
 #include "scheduler.h"
+#include "step.h"
 
 #define TELL_AFTER		5000	/* ms of waiting until the caller is told why */
 #define LOOK_EVERY		1000	/* ms */
@@ -170,7 +171,8 @@ pf_backup_await(PfBackupBoard *board, PfBackupPhase phase, BackgroundWorkerHandl
 			ereport(NOTICE, (errmsg("waiting for %s", waits_for)));
 			told = true;
 		}
-		(void) ConditionVariableTimedSleep(&board->changed, LOOK_EVERY, wait_event);
+		if (ConditionVariableTimedSleep(&board->changed, LOOK_EVERY, wait_event))
+			pf_look_at_client();
 	}
 	ConditionVariableCancelSleep();
 	return pf_backup_state(board).phase >= phase;

@@ -13,12 +13,15 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "journal.h"
+#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "scheduler.h"
 #include "step.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -77,6 +80,17 @@ pf_one_line(const char *lines)
 	return text.data;
 }
 
+
+/* See step.h. */
+void
+pf_look_at_client(void)
+{
+	if (MyProcPort && whereToSendOutput == DestRemote && !pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+}
 
 /* Sleeps, interruptibly. */
 void

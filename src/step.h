@@ -18,6 +18,10 @@ typedef void (*PfStepFunc) (PfFreeze *freeze, void *arg);
 extern void pf_begin(void);
 extern void pf_abort(void);
 extern void pf_pause(long ms);
+
+/* In a long wait: has the next CHECK_FOR_INTERRUPTS() end the session if its client has gone. */
+extern void pf_look_at_client(void);
+
 extern bool pf_waits_for(int waiter, int pid);
 extern bool pf_any_waits_for(List *waiters, int pid);
 extern void pf_run_step(PfFreeze *freeze, PfStepFunc step, void *arg, int64 patience);

@@ -357,12 +357,8 @@ wait_for_change(PfWait *wait, uint64 gates, uint64 word)
 		for (int i = 0; i < PF_GATES; i++)
 			if (gates & (UINT64CONST(1) << i))
 				check_gate(wait, i);
-		if (ConditionVariableTimedSleep(&pf_gates->changed, until_next(wait, gates), wait_event) &&
-			MyProcPort && whereToSendOutput == DestRemote && !pq_check_connection())
-		{
-			ClientConnectionLost = true;
-			InterruptPending = true;
-		}
+		if (ConditionVariableTimedSleep(&pf_gates->changed, until_next(wait, gates), wait_event))
+			pf_look_at_client();
 		CHECK_FOR_INTERRUPTS();
 		if (MyBackendType == B_BG_WORKER && server_stops())
 			ereport(FATAL,

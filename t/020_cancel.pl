@@ -81,6 +81,17 @@ foreach my $phase (@phases)
 	$let_go->();
 	end_is("$name, terminate", qr/^not frozen: /);
 
+	# Nobody would learn of the freeze.
+	$block->();
+	$call = start_sql($node, $freeze, user => 'caller');
+	wait_until($node, $reached);
+	$call->{harness}->signal('KILL');
+	wait_until($node, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'caller')});
+	wait_until($node, q{SELECT NOT EXISTS (SELECT FROM freeze_journal WHERE state IN ('engaging', 'draining'))});
+	eval { $call->{harness}->finish };
+	$let_go->();
+	end_is("$name, client killed", qr/^not frozen: /);
+
 	# The worker takes a SIGTERM, as of a shutdown, for a cancel.
 	$block->();
 	$call = start_sql($node, $freeze, user => 'caller');

@@ -7,6 +7,7 @@
  */
 #include "cli.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -306,11 +307,24 @@ help(void)
 	exit(0);
 }
 
+/*
+ * Takes the numbers of standard streams that are closed: a connection that had
+ * one would get what is printed.  What is printed fails as it would have.
+ */
+static void
+fill_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			_exit(EXIT_ERROR);
+}
+
 int
 main(int argc, char **argv)
 {
 	const char *name;
 
+	fill_standard_streams();
 	/* so that a write that fails is seen, and a reader that goes away ends nothing */
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2)

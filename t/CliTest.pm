@@ -22,8 +22,8 @@ $ENV{PATH} = "$ENV{PG_FREEZE_BINDIR}:$ENV{PATH}" if $ENV{PG_FREEZE_BINDIR};
 
 # (status, stdout, stderr) of pg_freeze COMMAND ARGUMENT..., connected to
 # "node" (undef: to nowhere).  Options come first, as a hash: db, user, env,
-# stdout (a file instead of what is returned), connect (a connection string
-# instead of the node's).  The status is 128 + signal if one ended it.
+# stdout (a file instead of what is returned), closed (numbers of files), connect
+# (a connection string instead of the node's).  The status is 128 + signal if one ended it.
 sub cli
 {
 	my ($node, @arguments) = @_;
@@ -52,6 +52,7 @@ sub start_cli
 		open STDERR, '>', $run{err};
 		delete $ENV{PGAPPNAME};
 		$ENV{$_} = $opt{env}{$_} foreach keys %{ $opt{env} || {} };
+		POSIX::close($_) foreach @{ $opt{closed} || [] };
 		exec 'pg_freeze', $command, @connect, @rest or POSIX::_exit(99);
 	}
 	return \%run;

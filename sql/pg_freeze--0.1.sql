@@ -567,7 +567,7 @@ COMMENT ON FUNCTION freeze_backup_archived IS 'whether the archive has the WAL o
 
 CREATE VIEW freeze_backup_status AS
 	SELECT live.id, live.label,
-		CASE WHEN live.state = 'done' AND @extschema@.freeze_backup_archived(live.start_lsn, live.stop_lsn, live.timeline)
+		CASE WHEN live.state = 'done' AND (NOT live.backup_mode OR @extschema@.freeze_backup_archived(live.start_lsn, live.stop_lsn, live.timeline))
 			THEN 'complete' ELSE live.state END AS state,
 		live.phase, live.since, live.until, live.target, live.freeze_id, live.backup_mode, live.checkpoint, live.slot, live.label_directory,
 		live.start_lsn, live.stop_lsn, live.ended_at, live.failure, live.by, live.session_user_name, live.reason,

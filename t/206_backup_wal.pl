@@ -61,6 +61,9 @@ nothing_stays($node, 'archive');
 
 # A crash while it waits for the archive: the backup is there.
 unlink $open;
+$id = begin_backup($node, backup_mode => 'false');
+is(end_row($node, $id)->{state}, 'complete', 'without the backup mode no archive is needed');
+is(status($node, $id)->{state}, 'complete', 'and the status says so');
 $id = begin_backup($node, timeout => q{'5 s'});
 $call = start_sql($node, "SELECT * FROM freeze_backup_end($id)", user => 'caller');
 wait_state($node, $id, 'done');

@@ -457,7 +457,12 @@ make_freeze(PfRequest *request, PfBackupBoard *board, BackgroundWorkerHandle *ke
 		raise_failure(board);
 	}
 	if (error)
+	{
+		/* who tries again at once shall not find this one */
+		(void) pf_backup_tell(board, PF_WORD_ABORT, psprintf("not frozen: %s", error->message));
+		(void) pf_backup_await(board, PF_BACKUP_DONE, keeper, NULL);
 		ReThrowError(error);
+	}
 	/* one that came too late for the freeze is in time for the rest */
 	if (call.reply.interrupted)
 		QueryCancelPending = InterruptPending = true;

@@ -132,6 +132,11 @@ SELECT replace(tools.try(format('SELECT freeze_backup_end(%s)', :id)), 'backup '
 SELECT replace(tools.try(format('SELECT freeze_backup_abort(%s)', :id)), 'backup ' || :id, 'backup ID');
 SELECT count(*) FROM tools.try($$SELECT freeze_backup_abort()$$);
 
+-- a long reason is cut between characters
+SELECT count(freeze_backup_begin('cut', NULL, checkpoint => 'fast'));
+SELECT count(freeze_backup_abort(reason => 'x' || repeat(U&'\20AC', 1000)));
+SELECT octet_length(failure) BETWEEN 1021 AND 1023, failure = convert_from(convert_to(failure, 'UTF8'), 'UTF8') FROM freeze_backup_status WHERE label = 'cut';
+
 -- the freeze is refused: the backup has failed, the error is the freeze's
 CREATE ROLE regress_nothing;
 SELECT tools.try($$SELECT freeze_backup_begin('x', 'role', 'regress_nothing', checkpoint => 'fast')$$);

@@ -28,6 +28,7 @@
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
@@ -320,6 +321,7 @@ begin_request(FunctionCallInfo fcinfo, PfRequest **freeze)
 	else if (!PG_ARGISNULL(2))
 		pf_bad_argument("target", NameStr(*PG_GETARG_NAME(2)), "With kind NULL nothing is frozen.");
 	request->database = MyDatabaseId;
+	request->encoding = GetDatabaseEncoding();
 	request->caller = pf_this_caller();
 	request->begun_at = GetCurrentTimestamp();
 	return request;
@@ -764,12 +766,6 @@ phase_text(PfBackupBoard *board, const PfBackupState *state)
 	return NULL;
 }
 
-static char *
-unless_empty(const char *text)
-{
-	return text && text[0] ? pstrdup(text) : NULL;
-}
-
 /* What the keeper has; times, LSNs and numbers as texts, 0 and "" as NULL. */
 Datum
 freeze_backup_kept(PG_FUNCTION_ARGS)
@@ -792,7 +788,7 @@ freeze_backup_kept(PG_FUNCTION_ARGS)
 	state = pf_backup_state(board);
 	backup = pf_backup_of(board);
 
-#define TEXT(text) values[n++] = unless_empty(text)
+#define TEXT(text) values[n++] = pf_backup_text(board, text)
 #define TIME(time) values[n++] = (time) ? pstrdup(timestamptz_to_str(time)) : NULL
 #define LSN(lsn) values[n++] = XLogRecPtrIsInvalid(lsn) ? NULL : lsn_text(lsn)
 #define NUMBER(number) values[n++] = (number) ? psprintf(INT64_FORMAT, (int64) (number)) : NULL

@@ -58,6 +58,7 @@ typedef enum PfBackupWord
 typedef struct PfBackupRequest
 {
 	Oid			database;
+	int			encoding;		/* of it, and so of all texts */
 	PfCaller	caller;
 	TimestampTz begun_at;
 	int64		timeout;		/* us, from waiting on */
@@ -107,7 +108,7 @@ typedef struct PfBackupBoard
 	char		texts[PF_BACKUP_TEXTS];
 } PfBackupBoard;
 
-#define PF_BACKUP_MAGIC		0x70676262	/* change it with the layout of PfBackupBoard */
+#define PF_BACKUP_MAGIC		0x70676263	/* change it with the layout of PfBackupBoard */
 
 /*
  * The advisory locks of a keeper, in database 0, where no session's own can
@@ -132,6 +133,7 @@ typedef struct PfBackup
 	bool		done;
 	char	   *failure;		/* NULL: none */
 	TimestampTz ended_at;		/* 0: has not */
+	int64		timeout;		/* us */
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	stop_lsn;
 	TimeLineID	timeline;
@@ -150,7 +152,10 @@ extern PfBackupBoard *pf_backup_board(dsm_segment **segment);
 /* Raises 55000 with what is to be known of a backup that runs already. */
 extern void pf_backup_raise_running(PfBackupBoard *board);
 
-/* What a keeper has; texts stay in the board. */
+/* A copy of a text of the board's, which may be another database's; NULL if it is empty or NULL. */
+extern char *pf_backup_text(const PfBackupBoard *board, const char *text);
+
+/* What a keeper has. */
 extern PfBackup *pf_backup_of(PfBackupBoard *board);
 
 /*

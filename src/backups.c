@@ -101,9 +101,11 @@ pf_backup_mark_failed(void)
 bool
 pf_backup_tell(PfBackupBoard *board, PfBackupWord word, const char *reason)
 {
+	char		text[PF_BACKUP_MESSAGE + 1];
 	int			procno = -1;
 	bool		heeds;
 
+	pf_clip(text, sizeof(text), reason);
 	SpinLockAcquire(&board->mutex);
 	switch (word)
 	{
@@ -124,7 +126,7 @@ pf_backup_tell(PfBackupBoard *board, PfBackupWord word, const char *reason)
 	{
 		board->word = word;
 		if (reason)
-			strlcpy(board->word_reason, reason, sizeof(board->word_reason));
+			strcpy(board->word_reason, text);
 		procno = board->procno;
 		/* out of a checkpoint; with the spinlock held, so that the pid is still the keeper's */
 		if (word == PF_WORD_ABORT && board->state.keeper != 0)
@@ -184,16 +186,18 @@ pf_backup_raise_running(PfBackupBoard *board)
 {
 	PfBackupState state = pf_backup_state(board);
 	const PfBackupRequest *request = &board->request;
+	const PfBackup *backup = pf_backup_of(board);
+	char	   *since = pstrdup(timestamptz_to_str(request->begun_at));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("backup " INT64_FORMAT " (%s) runs already", state.id, request->label),
+			 errmsg("backup " INT64_FORMAT " (%s) runs already", backup->id, backup->label),
 			 errdetail("It was begun by %s at %s%s%s. There can be one at a time in a server.",
-					   quote_identifier(NameStr(request->caller.role_name)), timestamptz_to_str(request->begun_at),
+					   quote_identifier(backup->owner_name), since,
 					   request->database != MyDatabaseId ?
 					   psprintf(" in database %s", quote_identifier(get_database_name(request->database))) : "",
 					   state.deadline ? psprintf(", and fails at %s unless it is ended", timestamptz_to_str(state.deadline)) : ""),
-			 errhint("End it, or give it up: SELECT freeze_backup_abort(" INT64_FORMAT ");", state.id)));
+			 errhint("End it, or give it up: SELECT freeze_backup_abort(" INT64_FORMAT ");", backup->id)));
 }
 
 /* ---- finding ---------------------------------------------------------- */
@@ -205,6 +209,13 @@ is_meant(const PfBackup *backup, int64 id, const char *label)
 }
 
 /* See backup.h. */
+char *
+pf_backup_text(const PfBackupBoard *board, const char *text)
+{
+	return text && text[0] ? pf_readable(board->request.encoding, pstrdup(text)) : NULL;
+}
+
+/* See backup.h. */
 PfBackup *
 pf_backup_of(PfBackupBoard *board)
 {
@@ -212,21 +223,21 @@ pf_backup_of(PfBackupBoard *board)
 	PfBackupState state = pf_backup_state(board);
 
 	backup->id = state.id;
-	backup->label = board->request.label;
+	backup->label = pf_backup_text(board, board->request.label);
 	backup->owner = board->request.caller.role;
-	backup->owner_name = NameStr(board->request.caller.role_name);
+	backup->owner_name = pf_backup_text(board, NameStr(board->request.caller.role_name));
 	backup->backup_mode = board->request.backup_mode;
 	backup->done = state.phase == PF_BACKUP_DONE;
-	backup->failure = state.phase == PF_BACKUP_FAILED ? board->message : NULL;
+	backup->failure = state.phase == PF_BACKUP_FAILED ? pf_backup_text(board, board->message) : NULL;
 	backup->ended_at = state.ended_at;
+	backup->timeout = board->request.timeout;
 	backup->start_lsn = state.start_lsn;
 	backup->stop_lsn = state.stop_lsn;
 	backup->timeline = state.timeline;
 	if (backup->done && backup->backup_mode)
 	{
-		backup->backup_label = board->texts;
-		if (board->texts[board->map_at])
-			backup->tablespace_map = board->texts + board->map_at;
+		backup->backup_label = pf_backup_text(board, board->texts);
+		backup->tablespace_map = pf_backup_text(board, board->texts + board->map_at);
 	}
 	return backup;
 }
@@ -244,7 +255,7 @@ read_row(int64 id, const char *label)
 
 	journal_execute("SELECT id, label, owner, owner_name, backup_mode, state = 'done',"
 					" coalesce(failure, CASE WHEN state = 'running' THEN 'the process that kept it is gone' END),"
-					" ended_at, start_lsn, stop_lsn, timeline, backup_label, tablespace_map"
+					" ended_at, start_lsn, stop_lsn, timeline, backup_label, tablespace_map, (extract(epoch FROM timeout) * 1000000)::int8"
 					" FROM @.freeze_backup WHERE ($1 = 0 OR id = $1) AND ($2 IS NULL OR label = $2) ORDER BY id DESC LIMIT 1",
 					2, types, values, nulls, true);
 	if (SPI_processed > 0)
@@ -268,6 +279,7 @@ read_row(int64 id, const char *label)
 		backup->timeline = (TimeLineID) DatumGetInt64(SPI_getbinval(row, desc, 11, &isnull));
 		backup->backup_label = SPI_getvalue(row, desc, 12);
 		backup->tablespace_map = SPI_getvalue(row, desc, 13);
+		backup->timeout = DatumGetInt64(SPI_getbinval(row, desc, 14, &isnull));
 		MemoryContextSwitchTo(old);
 	}
 	pf_spi_end(spi);

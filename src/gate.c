@@ -30,7 +30,6 @@
 #include "gates.h"
 #include "guc.h"
 #include "journal.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "step.h"
 #include "storage/lmgr.h"
@@ -235,12 +234,7 @@ record_of(const PfFreeze *freeze)
 	record.yield_after = freeze->yield_after;
 	record.frozen_at = freeze->frozen_at;
 	record.thaw_at = freeze->thaw_at;
-	if (freeze->reason)
-	{
-		int			length = pg_mbcliplen(freeze->reason, strlen(freeze->reason), sizeof(record.reason) - 1);
-
-		memcpy(record.reason, freeze->reason, length);
-	}
+	pf_clip(record.reason, sizeof(record.reason), freeze->reason);
 	return record;
 }
 

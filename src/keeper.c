@@ -608,9 +608,9 @@ fail(ErrorData *error)
 		ereport(LOG,
 				(errmsg("pg_freeze: backup " INT64_FORMAT " (%s) has failed: %s", board->state.id, board->request.label, message)));
 	}
-	strlcpy(board->message, message, sizeof(board->message));
-	strlcpy(board->detail, error->detail ? error->detail : "", sizeof(board->detail));
-	strlcpy(board->hint, error->hint ? error->hint : "", sizeof(board->hint));
+	pf_clip(board->message, sizeof(board->message), message);
+	pf_clip(board->detail, sizeof(board->detail), error->detail);
+	pf_clip(board->hint, sizeof(board->hint), error->hint);
 	SpinLockAcquire(&board->mutex);
 	board->state.sqlstate = error->sqlerrcode;
 	board->state.ended_at = now;

@@ -41,6 +41,7 @@
 #include "live.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "step.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -306,12 +307,7 @@ value_of(int column)
 static void
 copy_column(char *to, Size size, int column)
 {
-	char	   *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
-	int			length = text ? pg_mbcliplen(text, (int) strlen(text), (int) size - 1) : 0;
-
-	memset(to, 0, size);
-	if (text)
-		memcpy(to, text, length);
+	pf_clip(to, size, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column));
 }
 
 #define COPY_NAME(name, column) copy_column(NameStr(name), NAMEDATALEN, column)
@@ -498,20 +494,6 @@ others(PfLiveTable *copy)
 	return count;
 }
 
-/*
- * A text of another database as this one can show it: where the encodings
- * differ only ASCII is the same in both.  Changes it in place.
- */
-static char *
-readable(const PfLive *live, char *text)
-{
-	if (live->encoding != GetDatabaseEncoding())
-		for (char *p = text; *p; p++)
-			if (IS_HIGHBIT_SET(*p))
-				*p = '?';
-	return text;
-}
-
 static PfFreeze *
 freeze_of(const PfLive *live)
 {
@@ -686,7 +668,7 @@ emit(ReturnSetInfo *rsinfo, PfLive *live, PfGate *gates, bool see_all)
 	memset(row.nulls, true, sizeof(row.nulls));
 	set(&row, E_ID, Int64GetDatum(live->id));
 	set_text(&row, E_TARGET_KIND, pf_kind_name(live->target.kind));
-	set(&row, E_TARGET_NAME, CStringGetTextDatum(readable(live, NameStr(live->target.name))));
+	set(&row, E_TARGET_NAME, CStringGetTextDatum(pf_readable(live->encoding, NameStr(live->target.name))));
 	set_text(&row, E_MODE, pf_mode_name(live->target.mode));
 	set_text(&row, E_STRATEGY, NameStr(live->strategy));
 	set_text(&row, E_STATE, pf_state_name(live->state));
@@ -698,10 +680,10 @@ emit(ReturnSetInfo *rsinfo, PfLive *live, PfGate *gates, bool see_all)
 	set_time(&row, E_THAW_AT, live->thaw_at);
 	set_time(&row, E_LOST_AT, live->lost_at);
 	set_time(&row, E_RETAKEN_AT, live->retaken_at);
-	set_text(&row, E_BY, readable(live, NameStr(live->owner_name)));
-	set_text(&row, E_SESSION_USER, readable(live, NameStr(live->session_user)));
-	set_text(&row, E_REASON, readable(live, live->reason));
-	set_text(&row, E_LABEL, readable(live, live->label));
+	set_text(&row, E_BY, pf_readable(live->encoding, NameStr(live->owner_name)));
+	set_text(&row, E_SESSION_USER, pf_readable(live->encoding, NameStr(live->session_user)));
+	set_text(&row, E_REASON, pf_readable(live->encoding, live->reason));
+	set_text(&row, E_LABEL, pf_readable(live->encoding, live->label));
 	set(&row, E_CHANGED, Int64GetDatum(live->changed));
 	set(&row, E_CANCELLED, Int32GetDatum(live->cancelled));
 	set(&row, E_TERMINATED, Int32GetDatum(live->terminated));
@@ -713,7 +695,7 @@ emit(ReturnSetInfo *rsinfo, PfLive *live, PfGate *gates, bool see_all)
 	set_text(&row, E_REMARK, live->is_copy ?
 			 "made in another database and copied to its home; more can be seen there" :
 			 "made in another database; more can be seen there");
-	set(&row, E_APPLICATION, CStringGetTextDatum(readable(live, live->application)));
+	set(&row, E_APPLICATION, CStringGetTextDatum(pf_readable(live->encoding, live->application)));
 	if (see_all)
 	{
 		set_text(&row, E_ADDRESS, live->address);

@@ -14,6 +14,7 @@
 #include "compat.h"
 #include "journal.h"
 #include "libpq/libpq.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "scheduler.h"
 #include "step.h"
@@ -80,6 +81,27 @@ pf_one_line(const char *lines)
 	return text.data;
 }
 
+/* See step.h. */
+void
+pf_clip(char *to, Size size, const char *text)
+{
+	int			length = text ? pg_mbcliplen(text, (int) strlen(text), (int) size - 1) : 0;
+
+	if (length > 0)
+		memcpy(to, text, length);
+	to[length] = '\0';
+}
+
+/* Where the encodings differ only ASCII is the same in both. */
+char *
+pf_readable(int encoding, char *text)
+{
+	if (encoding != GetDatabaseEncoding())
+		for (char *p = text; *p; p++)
+			if (IS_HIGHBIT_SET(*p))
+				*p = '?';
+	return text;
+}
 
 /* See step.h. */
 void

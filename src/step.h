@@ -33,4 +33,10 @@ extern void pf_call_scheduler(TimestampTz at);
 extern char *pf_objects(int64 count);
 extern char *pf_one_line(const char *lines);
 
+/* Copies a text, cut between characters if it is too long; NULL is "". */
+extern void pf_clip(char *to, Size size, const char *text);
+
+/* A text of a database with that encoding as this one can show it.  Changes it in place. */
+extern char *pf_readable(int encoding, char *text);
+
 #endif							/* PF_STEP_H */

@@ -93,6 +93,15 @@ foreach my $verb ('end', 'abort')
 is(end_row($node, "$id, require_held => true")->{state}, 'complete', 'second begin: the first is as it was');
 nothing_stays($node, 'second begin');
 
+# Texts of a database with another encoding.
+sql($node, q{CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0});
+sql($node, q{CREATE EXTENSION pg_freeze}, db => 'latin');
+$id = sql($node, q{SELECT freeze_backup_begin('n' || chr(252) || 'cht', kind => NULL, checkpoint => 'fast')}, db => 'latin');
+is(sql($node, q{SELECT label FROM freeze_backup_status WHERE home = 'latin'}), 'n?cht', 'a label of another encoding: can be read');
+(undef, undef, $err) = try_sql($node, begin_sql(label => q{'second'}));
+like($err, qr/ERROR:  55000: backup $id \(n\?cht\) runs already/, 'a label of another encoding: also in a message');
+sql($node, 'SELECT freeze_backup_abort()', db => 'latin');
+
 # Two at the same moment: one wins, the other says who.
 foreach my $round (1 .. 2)
 {

@@ -111,6 +111,11 @@ SELECT tools.end_of(format('%s, wait_for_archive => false', :id));
 SELECT tools.try(format('SELECT freeze_backup_end(%s, %L)', :id, 'nightly'));
 SELECT replace(tools.try(format('SELECT freeze_backup_abort(%s)', :id)), 'backup ' || :id, 'backup ID');
 SELECT state, held, label, end_reason FROM freeze_history ORDER BY id DESC LIMIT 1;
+-- much later, without its id: somebody wants to end one that never began
+UPDATE freeze_backup SET ended_at = ended_at - interval '601 s' WHERE id = :id;
+SELECT replace(replace(tools.try($$SELECT freeze_backup_end(label => 'nightly')$$), 'backup ' || :id, 'backup ID'), '(' || :id || ')', '(ID)');
+SELECT replace(tools.try($$SELECT freeze_backup_end()$$), 'backup ' || :id, 'backup ID') LIMIT 1;
+SELECT state FROM freeze_backup_end(:id);
 
 -- the same label again: the one that runs, else the last
 SELECT freeze_backup_begin('nightly', NULL, checkpoint => 'fast') AS second \gset

@@ -571,6 +571,25 @@ not_usable(const PfBackup *backup)
 }
 
 /*
+ * A label, or nothing, means the last backup where none runs.  The answer may
+ * be asked for again; but much later, whoever does so wants to end one that
+ * never began.
+ */
+static void
+check_is_recent(const PfBackup *backup)
+{
+	if (GetCurrentTimestamp() - backup->ended_at <= backup->timeout)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("backup " INT64_FORMAT " (%s) was ended already", backup->id, backup->label),
+			 errdetail("That was at %s. Without an id the answer can be had again only for as long as it might have lasted.",
+					   timestamptz_to_str(backup->ended_at)),
+			 errhint("If a copy was made since, no backup had begun: throw it away. For the files of that backup: SELECT * FROM %s.freeze_backup_end(" INT64_FORMAT ");",
+					 journal_schema(), backup->id)));
+}
+
+/*
  * Raises 25001 where this transaction can't see the freeze of a backup, and so
  * couldn't thaw it.
  */
@@ -668,6 +687,8 @@ freeze_backup_end(PG_FUNCTION_ARGS)
 			pf_scheduler_leave_to(MyDatabaseId, DSM_HANDLE_INVALID);
 		not_usable(backup);
 	}
+	if (id == 0)
+		check_is_recent(backup);
 	if (backup->backup_mode && backup->backup_label == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

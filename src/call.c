@@ -9,10 +9,9 @@
  * latch.  What they share, and how an outcome is decided, is in segment.h.
  *
  * The caller moves the outcome to "cancelled" when it is cancelled or times
- * out; when his client has gone; when the worker waits for a lock that the caller's session has (the
+ * out; when the worker waits for a lock that the caller's session has (the
  * deadlock detector doesn't see a wait on a latch); and, in on_dsm_detach, when
- * it goes away, as it does when its client has gone: a caller that detaches is
- * cancelled.  Having moved it, it
+ * it goes away, as it does when its client has gone.  Having moved it, it
  * interrupts the worker and waits for the undo; a second cancel ends that wait
  * at once.  If the worker was first, the cancel is swallowed, so that the id of
  * the freeze reaches the client.

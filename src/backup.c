@@ -639,6 +639,10 @@ leave_end(dsm_segment *segment, Datum arg)
 {
 	PfBackupBoard *board = (PfBackupBoard *) DatumGetPointer(arg);
 
+	/* to a keeper that is still at it, or else to the scheduler, which sees that the backup is over */
+	SpinLockAcquire(&board->mutex);
+	board->left = true;
+	SpinLockRelease(&board->mutex);
 	if (pf_backup_state(board).freeze_id != 0)
 		pf_scheduler_leave_to(MyDatabaseId, DSM_HANDLE_INVALID);
 }

@@ -97,6 +97,7 @@ typedef struct PfBackupBoard
 	bool		alive;			/* the keeper has not gone */
 	int			procno;			/* of the keeper; -1: not there yet */
 	int			freezer;		/* pid of the session that makes the freeze, while it does; else 0 */
+	bool		left;			/* whoever ended the backup has gone, and may not have thawed */
 	PfBackupWord word;
 	char		word_by[NAMEDATALEN];	/* who aborts */
 	char		word_reason[PF_BACKUP_MESSAGE + 1];

@@ -624,6 +624,19 @@ fail(ErrorData *error)
 
 /* ---- the process ------------------------------------------------------ */
 
+/* Where nobody is left who ended the backup, the scheduler thaws. */
+static void
+leave_freeze(void)
+{
+	bool		left;
+
+	SpinLockAcquire(&board->mutex);
+	left = board->left;
+	SpinLockRelease(&board->mutex);
+	if (left && board->request.target[0])
+		pf_call_scheduler(GetCurrentTimestamp());
+}
+
 static void
 keep(void)
 {
@@ -650,6 +663,7 @@ keep(void)
 	PF_INJECTION_POINT("pg-freeze-backup-stop");
 	stop();
 	PF_INJECTION_POINT("pg-freeze-backup-stopped");
+	leave_freeze();
 }
 
 static void

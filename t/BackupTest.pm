@@ -126,7 +126,7 @@ sub nothing_stays
 {
 	my ($node, $what, %opt) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $end = time + ($opt{seconds} || 60);
+	my $end = time + 30;
 	my $left;
 
 	do

@@ -173,6 +173,14 @@ child_start(Child *child, char **argv, const Made *made)
 	(void) close(report[0]);
 }
 
+/* What a COMMAND that wasn't told to end has put in the background copies on, and nothing is held still for it. */
+static void
+warn_of_rest(const Child *child)
+{
+	if (child->kill_at < 0 && child->signals == 0 && kill(-child->pid, 0) == 0)
+		say("WARNING: COMMAND has ended, but processes that it has started go on: they are not waited for");
+}
+
 void
 child_look(Child *child)
 {
@@ -189,6 +197,8 @@ child_look(Child *child)
 	}
 	while ((pid = waitpid(child->pid, &status, WNOHANG | WUNTRACED)) > 0)
 	{
+		if (WIFEXITED(status) || WIFSIGNALED(status))
+			warn_of_rest(child);
 		if (WIFEXITED(status))
 			end(child, WEXITSTATUS(status));
 		else if (WIFSIGNALED(status))

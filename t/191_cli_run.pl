@@ -100,10 +100,13 @@ sub test_statuses
 	status_is(127, 'COMMAND cannot be run after all', $node, 'run', '--role', 'app', '--', "$dir/broken");
 	isnt(last_freeze('id'), $before, 'which shows only when it is');
 	status_is(0, 'COMMAND ends with 0', $node, 'run', '-q', '--role', 'app', 'true');
-	status_is(3, 'with 3', $node, 'run', '--role', 'app', '--', 'sh', '-c', 'exit 3');
+	(undef, $err) = status_is(3, 'with 3', $node, 'run', '--role', 'app', '--', 'sh', '-c', 'exit 3');
 	status_is(137, 'by a signal', $node, 'run', '--role', 'app', '--', 'sh', '-c', 'kill -9 $$');
 	($out) = status_is(0, 'options after COMMAND are its own', $node, 'run', '--role', 'app', 'printf', '%s', '--role');
 	is($out, '--role', 'and arrive');
+	my (undef, $said) = status_is(0, 'COMMAND leaves something in the background', $node, 'run', '--role', 'app', '--', 'sh', '-c', 'sleep 5 >&- 2>&- &');
+	like($said, qr/^pg_freeze: WARNING: COMMAND has ended, but processes that it has started go on/m, 'which is said');
+	unlike($err, qr/go on/, 'and nothing of the kind else');
 	nothing_is_frozen('COMMANDs that fail');
 
 	my ($stdout, $stderr) = ('', '');

@@ -565,6 +565,10 @@ CREATE FUNCTION freeze_backup_archived(start_lsn pg_lsn, stop_lsn pg_lsn, timeli
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
 COMMENT ON FUNCTION freeze_backup_archived IS 'whether the archive has the WAL of a backup; true where this server archives nothing';
 
+CREATE FUNCTION freeze_backup_failure(id bigint) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;
+COMMENT ON FUNCTION freeze_backup_failure IS 'why a backup that no process keeps has failed, as of now; NULL: it has not';
+
 CREATE VIEW freeze_backup_status AS
 	SELECT live.id, live.label,
 		CASE WHEN live.state = 'done' AND (NOT live.backup_mode OR @extschema@.freeze_backup_archived(live.start_lsn, live.stop_lsn, live.timeline))
@@ -575,17 +579,18 @@ CREATE VIEW freeze_backup_status AS
 		CASE WHEN live.state = 'running' THEN format('SELECT %s.freeze_backup_abort(%s);', '@extschema@', live.id) END AS to_abort,
 		d.datname AS home, live.application, live.address, live.pid, live.keeper, live.backup_label, live.tablespace_map
 	FROM (
-		SELECT b.id, b.label, coalesce(k.state, CASE WHEN b.state = 'running' AND NOT pg_is_in_recovery() THEN 'failed' ELSE b.state END) AS state,
+		SELECT b.id, b.label, coalesce(k.state, CASE WHEN g.failure IS NOT NULL THEN 'failed' ELSE b.state END) AS state,
 			k.phase, b.begun_at AS since, coalesce(b.deadline, k.until) AS until, b.target,
 			(SELECT max(j.id) FROM @extschema@.freeze_journal j WHERE j.backup = b.id AND j.frozen_at IS NOT NULL) AS freeze_id,
 			b.backup_mode, b.checkpoint, b.slot, b.label_directory, b.start_lsn, b.stop_lsn, b.timeline, b.ended_at,
-			coalesce(b.failure, CASE WHEN b.state = 'running' AND k.id IS NULL AND NOT pg_is_in_recovery()
-				THEN 'the process that kept it is gone' END) AS failure,
+			coalesce(b.failure, k.failure, g.failure) AS failure,
 			b.owner_name AS by, b.by_session_user AS session_user_name, b.reason, d.oid AS home, b.by_application AS application,
 			CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN b.by_address END AS address,
 			CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN b.by_pid END AS pid, k.keeper, b.backup_label, b.tablespace_map
 		FROM @extschema@.freeze_backup b JOIN pg_catalog.pg_database d ON d.datname = current_database()
 			LEFT JOIN @extschema@.freeze_backup_kept() k ON k.id = b.id AND k.home = d.oid
+			CROSS JOIN LATERAL (SELECT CASE WHEN b.state = 'running' AND k.id IS NULL AND NOT pg_is_in_recovery()
+				THEN @extschema@.freeze_backup_failure(b.id) END) AS g (failure)
 		UNION ALL
 		SELECT k.id, k.label, k.state, k.phase, k.since, k.until, k.target, NULL, k.backup_mode, k.checkpoint, k.slot, k.label_directory,
 			k.start_lsn, k.stop_lsn, k.timeline, k.ended_at, k.failure, k.by, k.session_user_name, k.reason, k.home, k.application,

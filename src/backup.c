@@ -53,6 +53,7 @@ PG_FUNCTION_INFO_V1(freeze_backup_end);
 PG_FUNCTION_INFO_V1(freeze_backup_abort);
 PG_FUNCTION_INFO_V1(freeze_backup_kept);
 PG_FUNCTION_INFO_V1(freeze_backup_archived);
+PG_FUNCTION_INFO_V1(freeze_backup_failure);
 
 #define GO_PATIENCE		5000	/* ms for a keeper that stays for nobody to go */
 #define TELL_AFTER		5000	/* ms of waiting for the archive until the caller is told */
@@ -849,4 +850,18 @@ freeze_backup_kept(PG_FUNCTION_ARGS)
 	tuplestore_puttuple(rsinfo->setResult, BuildTupleFromCStrings(TupleDescGetAttInMetadata(rsinfo->setDesc), values));
 	dsm_detach(segment);
 	return (Datum) 0;
+}
+
+/*
+ * The row in the caller's snapshot may say running although the backup has
+ * ended since, and its keeper with it.
+ */
+Datum
+freeze_backup_failure(PG_FUNCTION_ARGS)
+{
+	PfBackup   *backup = pf_backup_row(PG_GETARG_INT64(0), NULL);
+
+	if (backup == NULL || backup->failure == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(backup->failure));
 }

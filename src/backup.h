@@ -160,6 +160,12 @@ extern char *pf_backup_text(const PfBackupBoard *board, const char *text);
 extern PfBackup *pf_backup_of(PfBackupBoard *board);
 
 /*
+ * What the row of a backup says now, whatever the caller's snapshot: that with an
+ * id (0: any) or label (NULL: any), the last of several, NULL if there is none.
+ */
+extern PfBackup *pf_backup_row(int64 id, const char *label);
+
+/*
  * The backup with that id (0: any) or label (NULL: any): the one of the keeper,
  * whose board is in *board, or else the last that the rows have, *board is
  * NULL.  Raises 22023 or 55000 where there is none, 42501 where the current

@@ -242,9 +242,9 @@ pf_backup_of(PfBackupBoard *board)
 	return backup;
 }
 
-/* The row that is meant, the last of several; NULL if there is none. */
-static PfBackup *
-read_row(int64 id, const char *label)
+/* See backup.h. */
+PfBackup *
+pf_backup_row(int64 id, const char *label)
 {
 	MemoryContext context = CurrentMemoryContext;
 	PfSpi		spi = pf_spi_begin();
@@ -316,7 +316,7 @@ pf_backup_find(int64 id, const char *label, PfBackupBoard **board, dsm_segment *
 		backup = pf_backup_of(*board);
 		if (home != MyDatabaseId || !is_meant(backup, id, label))
 		{
-			PfBackup   *row = id || label ? read_row(id, label) : NULL;
+			PfBackup   *row = id || label ? pf_backup_row(id, label) : NULL;
 
 			if (row == NULL && is_meant(backup, id, label))
 				ereport(ERROR,
@@ -328,7 +328,7 @@ pf_backup_find(int64 id, const char *label, PfBackupBoard **board, dsm_segment *
 		}
 	}
 	else
-		backup = read_row(id, label);
+		backup = pf_backup_row(id, label);
 	if (backup == NULL)
 		not_found(id, label);
 	if (*board == NULL && RecoveryInProgress())

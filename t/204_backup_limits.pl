@@ -102,6 +102,14 @@ is(sql($node, q{SELECT label FROM freeze_backup_status WHERE home = 'latin'}), '
 like($err, qr/ERROR:  55000: backup $id \(n\?cht\) runs already/, 'a label of another encoding: also in a message');
 sql($node, 'SELECT freeze_backup_abort()', db => 'latin');
 
+# Somebody who looks with an older snapshot.
+$id = begin_backup($node);
+my $looker = open_session($node);
+$looker->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+is(end_row($node, $id)->{state}, 'complete', 'a backup ends while somebody looks');
+is($looker->query_safe("SELECT state FROM freeze_backup_status WHERE id = $id"), 'running', 'who looks with an older snapshot does not see it fail');
+$looker->quit;
+
 # Two at the same moment: one wins, the other says who.
 foreach my $round (1 .. 2)
 {

@@ -195,7 +195,6 @@ SELECT regexp_replace(tools.try($$DROP EXTENSION pg_freeze$$), '\d+(\)| \()', 'I
 SELECT state FROM freeze_backup_end();
 
 SELECT count(*) FROM freeze_backup_status WHERE state = 'running';
-SELECT count(*) FROM pg_locks WHERE locktype = 'advisory';
 SELECT count(*) FROM pg_replication_slots;
 \set ECHO none
 \pset format aligned

@@ -39,21 +39,7 @@ cmd_freeze(int argc, char **argv)
 	(void) extension(link.conn);
 	catch_signals();
 	status = make(&link, &freeze, &none, freeze.timeout, &made);
-	if (status != EXIT_HELD)
-		return status;
-
-	/* who doesn't get to know the id doesn't thaw it either */
-	if (next_signal() != 0)
-		say("interrupted");
-	else if (printf("%s\n", made.id) >= 0 && fflush(stdout) == 0)
-	{
-		link_close(&link);
-		return EXIT_HELD;
-	}
-	else
-		say("could not write to standard output: %s", strerror(errno));
-	unmake(&link, &made, freeze.timeout + 1000);
-	return EXIT_ERROR;
+	return status == EXIT_HELD ? tell_id(&link, &made, freeze.timeout) : status;
 }
 
 /* ---- thaw ------------------------------------------------------------- */

@@ -399,3 +399,19 @@ make(Link *link, const FreezeOptions *freeze, const BackupOptions *backup, int64
 	unmake(link, made, unmake_patience(freeze, backup, lease));
 	return EXIT_ERROR;
 }
+
+int
+tell_id(Link *link, const Made *made, int64 timeout)
+{
+	if (next_signal() != 0)
+		say("interrupted");
+	else if (printf("%s\n", made->backup ? made->backup_id : made->id) >= 0 && fflush(stdout) == 0)
+	{
+		link_close(link);
+		return EXIT_HELD;
+	}
+	else
+		say("could not write to standard output: %s", strerror(errno));
+	unmake(link, made, timeout + 1000);
+	return EXIT_ERROR;
+}

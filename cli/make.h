@@ -56,4 +56,7 @@ extern int	make(Link *link, const FreezeOptions *freeze, const BackupOptions *ba
 /* Thaws it again, and gives the backup up, because nobody is going to do that later. */
 extern void unmake(Link *link, const Made *made, int64 patience);
 
+/* Prints the id alone; where nobody gets to know it, nobody would end it either: unmakes.  Returns the exit status. */
+extern int	tell_id(Link *link, const Made *made, int64 timeout);
+
 #endif							/* PF_MAKE_H */

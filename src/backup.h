@@ -99,7 +99,6 @@ typedef struct PfBackupBoard
 	int			freezer;		/* pid of the session that makes the freeze, while it does; else 0 */
 	bool		left;			/* whoever ended the backup has gone, and may not have thawed */
 	PfBackupWord word;
-	char		word_by[NAMEDATALEN];	/* who aborts */
 	char		word_reason[PF_BACKUP_MESSAGE + 1];
 	/* written by the keeper before the state that they belong to; then they stay */
 	char		message[PF_BACKUP_MESSAGE + 1];

@@ -615,7 +615,7 @@ stop_backup(PfBackupBoard *board, const PfBackup *backup)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("backup " INT64_FORMAT " (%s) has not begun yet", backup->id, backup->label),
 				 errdetail("freeze_backup_begin() has not returned: the copy must not be made before."),
-				 errhint("To give it up: SELECT freeze_backup_abort(" INT64_FORMAT ");", backup->id)));
+				 errhint("To give it up: SELECT %s;", pf_backup_abort_call(backup->id, backup->label))));
 	/* somebody else may be ending it */
 	(void) pf_backup_tell(board, PF_WORD_END, NULL);
 	if (!pf_backup_await(board, PF_BACKUP_DONE, NULL, "the end of the backup mode"))

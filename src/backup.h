@@ -149,6 +149,9 @@ extern const char *pf_checkpoint_name(PfCheckpoint checkpoint);
  */
 extern PfBackupBoard *pf_backup_board(dsm_segment **segment);
 
+/* The call that gives a backup up, which has no id before it has its row. */
+extern char *pf_backup_abort_call(int64 id, const char *label);
+
 /* Raises 55000 with what is to be known of a backup that runs already. */
 extern void pf_backup_raise_running(PfBackupBoard *board);
 

@@ -181,6 +181,14 @@ pf_backup_await(PfBackupBoard *board, PfBackupPhase phase, BackgroundWorkerHandl
 }
 
 /* See backup.h. */
+char *
+pf_backup_abort_call(int64 id, const char *label)
+{
+	return id ? psprintf("freeze_backup_abort(" INT64_FORMAT ")", id) :
+		psprintf("freeze_backup_abort(label => %s)", quote_literal_cstr(label));
+}
+
+/* See backup.h. */
 void
 pf_backup_raise_running(PfBackupBoard *board)
 {
@@ -197,7 +205,7 @@ pf_backup_raise_running(PfBackupBoard *board)
 					   request->database != MyDatabaseId ?
 					   psprintf(" in database %s", quote_identifier(get_database_name(request->database))) : "",
 					   state.deadline ? psprintf(", and fails at %s unless it is ended", timestamptz_to_str(state.deadline)) : ""),
-			 errhint("End it, or give it up: SELECT freeze_backup_abort(" INT64_FORMAT ");", backup->id)));
+			 errhint("End it, or give it up: SELECT %s;", pf_backup_abort_call(backup->id, backup->label))));
 }
 
 /* ---- finding ---------------------------------------------------------- */

@@ -101,8 +101,8 @@ check_no_backup(void)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("the journal of pg_freeze is in use by a backup"),
 				 errdetail("Backup " INT64_FORMAT " (%s) is running.", pf_backup_state(board).id, board->request.label),
-				 errhint("End it, or give it up: SELECT %s.freeze_backup_abort(" INT64_FORMAT ");", journal_schema(),
-						 pf_backup_state(board).id)));
+				 errhint("End it, or give it up: SELECT %s.%s;", journal_schema(),
+						 pf_backup_abort_call(pf_backup_state(board).id, board->request.label))));
 	dsm_detach(segment);
 }
 

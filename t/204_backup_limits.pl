@@ -102,6 +102,20 @@ is(sql($node, q{SELECT label FROM freeze_backup_status WHERE home = 'latin'}), '
 like($err, qr/ERROR:  55000: backup $id \(n\?cht\) runs already/, 'a label of another encoding: also in a message');
 sql($node, 'SELECT freeze_backup_abort()', db => 'latin');
 
+# One whose row can't be written yet has no id.
+my $locker = lock_table($node, 'freeze_backup');
+my $begin = start_sql($node, begin_sql(label => q{'it''s new'}, kind => 'NULL'), user => 'caller');
+wait_until($node, q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'freeze_backup'::regclass AND NOT granted)});
+foreach my $call ('freeze_backup_end()', q{freeze_backup_begin('second', kind => NULL)})
+{
+	($state, undef, $err) = try_sql($node, "SELECT $call");
+	like($err, qr/HINT:  [^\n]*SELECT freeze_backup_abort\(label => 'it''s new'\);/, "no id yet: $call says how to give it up");
+}
+$locker->quit;
+my ($begun) = finish_sql($begin);
+is($begun, '', 'no id yet: begin goes on');
+sql($node, q{SELECT freeze_backup_abort(label => 'it''s new')});
+
 # Somebody who looks with an older snapshot.
 $id = begin_backup($node);
 my $looker = open_session($node);

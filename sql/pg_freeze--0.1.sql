@@ -580,9 +580,9 @@ CREATE VIEW freeze_backup_status AS
 		d.datname AS home, live.application, live.address, live.pid, live.keeper, live.backup_label, live.tablespace_map
 	FROM (
 		SELECT b.id, b.label, coalesce(k.state, CASE WHEN g.failure IS NOT NULL THEN 'failed' ELSE b.state END) AS state,
-			k.phase, b.begun_at AS since, coalesce(b.deadline, k.until) AS until, b.target,
+			k.phase, b.begun_at AS since, coalesce(k.until, b.deadline) AS until, b.target,
 			(SELECT max(j.id) FROM @extschema@.freeze_journal j WHERE j.backup = b.id AND j.frozen_at IS NOT NULL) AS freeze_id,
-			b.backup_mode, b.checkpoint, b.slot, b.label_directory, b.start_lsn, b.stop_lsn, b.timeline, b.ended_at,
+			b.backup_mode, b.checkpoint, k.slot, b.label_directory, b.start_lsn, b.stop_lsn, b.timeline, b.ended_at,
 			coalesce(b.failure, k.failure, g.failure) AS failure,
 			b.owner_name AS by, b.by_session_user AS session_user_name, b.reason, d.oid AS home, b.by_application AS application,
 			CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN b.by_address END AS address,

@@ -824,7 +824,7 @@ freeze_backup_kept(PG_FUNCTION_ARGS)
 	TEXT(backup->failure ? "failed" : backup->done ? "done" : "running");
 	TEXT(phase_text(board, &state));
 	TIME(request->begun_at);
-	TIME(state.deadline);
+	TIME(state.phase == PF_BACKUP_DONE && state.slot[0] ? state.holds_until : state.deadline);
 	TEXT(request->target);
 	TEXT(request->backup_mode ? "t" : "f");
 	TEXT(pf_checkpoint_name(request->checkpoint));

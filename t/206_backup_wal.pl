@@ -115,10 +115,12 @@ foreach my $hold ('false', 'true')
 	is(there($first), 1, 'hold_wal: the first segment stays');
 	is(end_row($node, $id)->{state}, 'complete', 'hold_wal: ended');
 	is(status($node, $id)->{phase}, 'holds WAL', 'hold_wal: and goes on to hold it');
+	is(sql($node, "SELECT until = k.ended_at + b.timeout FROM freeze_backup_status k JOIN freeze_backup b USING (id) WHERE id = $id"), 't', 'hold_wal: and says until when');
 	sql($node, 'CHECKPOINT');
 	is(there($first), 1, 'hold_wal: it can be copied after the end');
 	is(end_row($node, $id)->{state}, 'complete', 'hold_wal: end again');
 	wait_until($node, 'SELECT NOT EXISTS (SELECT FROM pg_replication_slots)');
+	is(status($node, $id)->{slot}, undef, 'hold_wal: the status names no slot that is gone');
 	sql($node, 'CHECKPOINT');
 	is(there($first), 0, 'hold_wal: until as much time has gone by again');
 	nothing_stays($node, 'hold_wal');

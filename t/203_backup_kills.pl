@@ -97,6 +97,12 @@ sub try_kill
 	{
 		sql($node, sprintf 'SELECT pg_%s_backend(%s)', $how, pid_of($who));
 	}
+	if ($phase eq 'stopping' && $who eq 'caller' && $how eq 'terminate')
+	{
+		# the scheduler looks a second later, and finds a backup that isn't over yet
+		my $then = sql($node, q{SELECT clock_timestamp() + interval '1.5 s'});
+		wait_until($node, "SELECT clock_timestamp() > '$then'");
+	}
 	$release->();
 	if ($down)
 	{

@@ -103,28 +103,36 @@ shown(PGconn *conn)
 	return EXIT_HELD;
 }
 
-int
-cmd_status(int argc, char **argv)
+/* The options of a command that looks. */
+static void
+look_options(int argc, char **argv, ConnectOptions *connect, bool *json, TableForm *form)
 {
 	static const struct option long_options[] = {
 		COMMON_LONG, {"json", no_argument, NULL, OPT_JSON}, {"expanded", no_argument, NULL, 'x'}, {NULL, 0, NULL, 0}};
+	int			c;
+
+	while ((c = getopt_long(argc, argv, COMMON_SHORT "x", long_options, NULL)) != -1)
+	{
+		if (c == OPT_JSON)
+			*json = true;
+		else if (c == 'x')
+			*form = TABLE_EXPANDED;
+		else
+			common_option(connect, c);
+	}
+}
+
+int
+cmd_status(int argc, char **argv)
+{
 	ConnectOptions connect = {0};
 	bool		json = false;
 	TableForm	form = TABLE_AUTO;
 	PGconn	   *conn;
 	PGresult   *result;
 	PGresult   *now;
-	int			c;
 
-	while ((c = getopt_long(argc, argv, COMMON_SHORT "x", long_options, NULL)) != -1)
-	{
-		if (c == OPT_JSON)
-			json = true;
-		else if (c == 'x')
-			form = TABLE_EXPANDED;
-		else
-			common_option(&connect, c);
-	}
+	look_options(argc, argv, &connect, &json, &form);
 	if (optind != argc)
 		usage_error("status takes no argument: \"%s\"", argv[optind]);
 	conn = connect_server(&connect);
@@ -218,25 +226,14 @@ print_if_any(PGconn *conn, const char *sql, const char *id, const char *title, i
 int
 cmd_sessions(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		COMMON_LONG, {"json", no_argument, NULL, OPT_JSON}, {"expanded", no_argument, NULL, 'x'}, {NULL, 0, NULL, 0}};
 	ConnectOptions connect = {0};
 	TableForm	form = TABLE_WRAPPED;
 	bool		json = false;
 	const char *id = NULL;
 	PGconn	   *conn;
 	PGresult   *result;
-	int			c;
 
-	while ((c = getopt_long(argc, argv, COMMON_SHORT "x", long_options, NULL)) != -1)
-	{
-		if (c == OPT_JSON)
-			json = true;
-		else if (c == 'x')
-			form = TABLE_EXPANDED;
-		else
-			common_option(&connect, c);
-	}
+	look_options(argc, argv, &connect, &json, &form);
 	if (optind < argc)
 		id = parse_id(argv[optind++]);
 	if (optind != argc)

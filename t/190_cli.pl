@@ -12,17 +12,6 @@ use Test::More;
 
 my $node;
 
-# What is written at the end of stderr doesn't matter where only the status does.
-sub status_is
-{
-	my ($expected, $what, @arguments) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my ($status, $out, $err) = cli(@arguments);
-
-	is($status, $expected, $what) || diag("stdout: $out\nstderr: $err");
-	return ($out, $err);
-}
-
 sub test_usage
 {
 	my @commands = qw(run freeze thaw extend);

@@ -15,26 +15,6 @@ use Test::More;
 
 my $node;
 
-sub status_is
-{
-	my ($expected, $what, @arguments) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my ($status, $out, $err) = cli(@arguments);
-
-	is($status, $expected, $what) || diag("stdout: $out\nstderr: $err");
-	return ($out, $err);
-}
-
-sub finished
-{
-	my ($run, $expected, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my ($status, $out, $err) = finish_cli($run);
-
-	is($status, $expected, $what) || diag("stdout: $out\nstderr: $err");
-	return ($out, $err);
-}
-
 sub nothing_is_frozen
 {
 	my ($what) = @_;

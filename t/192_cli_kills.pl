@@ -34,16 +34,6 @@ sub begin
 	return ($run, $file, sql($node, 'SELECT max(id) FROM freeze_journal'));
 }
 
-sub finished
-{
-	my ($run, $expected, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my ($status, $out, $err) = finish_cli($run);
-
-	is($status, $expected, $what) || diag("stdout: $out\nstderr: $err");
-	return ($out, $err);
-}
-
 sub said
 {
 	my ($run, $what) = @_;

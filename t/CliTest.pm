@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(cli start_cli finish_cli ended waiting_command wait_for_file let_go polled cli_on_terminal from_json);
+our @EXPORT = qw(cli start_cli finish_cli status_is finished ended waiting_command wait_for_file let_go polled cli_on_terminal from_json);
 
 # installcheck puts the server's own folder first, where another version may be
 $ENV{PATH} = "$ENV{PG_FREEZE_BINDIR}:$ENV{PATH}" if $ENV{PG_FREEZE_BINDIR};
@@ -83,6 +83,20 @@ sub finish_cli
 	chomp $out;
 	return ($run->{status}, $out, $err);
 }
+
+sub status_of
+{
+	my ($expected, $what, $status, $out, $err) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 2;
+
+	is($status, $expected, $what) || diag("stdout: $out\nstderr: $err");
+	return ($out, $err);
+}
+
+# Runs pg_freeze as cli() does, or waits for one that start_cli() started, and
+# tests its status: (stdout, stderr).
+sub status_is { my ($expected, $what, @arguments) = @_; return status_of($expected, $what, cli(@arguments)); }
+sub finished { my ($run, $expected, $what) = @_; return status_of($expected, $what, finish_cli($run)); }
 
 # Polls until a condition is true; false if it never is.
 sub polled

@@ -536,8 +536,11 @@ attend(const PfRequest *request)
 	MemoryContextSwitchTo(context);
 	/* before the journal, so that what is new there isn't taken for gone */
 	published = pf_live_ids();
+	/* by itself: who drops the extension locks the journal first */
 	pf_begin();
 	pf_backup_mark_failed();
+	CommitTransactionCommand();
+	pf_begin();
 	MemoryContextSwitchTo(context);
 	ids = journal_ids("state NOT IN ('thawed', 'aborted')", 0, NULL, NULL);
 	CommitTransactionCommand();

@@ -481,7 +481,9 @@ sub commits_in_holds
 	my $end = sql($node, 'SELECT pg_switch_wal(); SELECT pg_current_wal_flush_lsn()') =~ s/.*\n//r;
 	my ($others, $last, @found, %wrote) = (0, 0);
 
-	open my $wal, '-|', $node->installed_command('pg_waldump'), '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $end or die "pg_waldump: $!";
+	# by their names: else pg_waldump looks at any file there is, which may be one that nothing was written to yet
+	my @files = split /\|/, sql($node, "SELECT pg_walfile_name('$from'::pg_lsn + 1), pg_walfile_name('$end'::pg_lsn - 1)");
+	open my $wal, '-|', $node->installed_command('pg_waldump'), '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $end, @files or die "pg_waldump: $!";
 	while (my $line = <$wal>)
 	{
 		my ($xid, $lsn, $rest) = $line =~ m{tx:\s*(\d+), lsn: ([0-9A-F]+/[0-9A-F]+),(.*)} or next;

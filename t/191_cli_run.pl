@@ -43,7 +43,7 @@ sub test_environment
 	my $run = start_cli($node, { env => { PGFREEZE_BACKUP_ID => 'stale', PGAPPNAME => 'nightly' } },
 		'run', '--role', 'app', '--label', 'l', '--reason', 'r', '--timeout', '50s', '--lease', '9s', '--', @$command);
 
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	my %told = environment($file);
 	my ($id, $lsn, $target, $strategy) = split /\|/, last_freeze('id, frozen_lsn, target_kind, strategy');
 	is_deeply(
@@ -109,14 +109,14 @@ sub test_verdicts
 	# somebody else thaws: a renewal finds out
 	my ($command, $file) = waiting_command(0, 'trap "exit 9" TERM;');
 	my $run = start_cli($node, 'run', '--role', 'app', '--lease', '1s', '--', @$command);
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	sql($node, 'SELECT thaw_all()');
 	finished($run, 3, 'somebody else thaws, and COMMAND is told to end');
 
 	# or the thaw does, if COMMAND ends before
 	($command, $file) = waiting_command(0);
 	$run = start_cli($node, 'run', '--role', 'app', '--lease', '60s', '--', @$command);
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	sql($node, 'SELECT thaw_all()');
 	let_go($file);
 	($out, $err) = finished($run, 3, 'somebody else thaws before COMMAND has ended');
@@ -151,21 +151,21 @@ sub test_signals
 		my ($command, $file) = waiting_command(0, "trap 'echo $signal; exit 9' $signal;");
 		my $run = start_cli($node, 'run', '--role', 'app', '--', @$command);
 
-		wait_for_file($file, $run);
+		await_file($file, $run);
 		kill $signal, $run->{pid};
 		my ($out) = finished($run, 9, "SIG$signal: the status is COMMAND's");
 		is($out, $signal, "SIG$signal is passed on to COMMAND");
 	}
 	my ($command, $file) = waiting_command(0);
 	my $run = start_cli($node, 'run', '--role', 'app', '--', @$command);
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	kill 'INT', $run->{pid};
 	finished($run, 130, 'COMMAND is ended by the signal');
 
 	# the second is SIGKILL, for all that it has started
 	($command, $file) = waiting_command(0, q{trap '' INT; sh -c 'trap "" INT; echo $$; while :; do sleep 0.02; done' &});
 	$run = start_cli($node, 'run', '--role', 'app', '--', @$command);
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	polled(sub { slurp_file($run->{out}) =~ /\n/ });
 	kill 'INT', $run->{pid};
 	polled(sub { slurp_file($run->{err}) =~ /SIGINT is passed on/ });
@@ -179,7 +179,7 @@ sub test_signals
 	$SIG{HUP} = 'IGNORE';
 	$run = start_cli($node, 'run', '--role', 'app', '--', @$command);
 	$SIG{HUP} = 'DEFAULT';
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	kill 'HUP', $run->{pid};
 	let_go($file);
 	finished($run, 0, 'nohup');
@@ -193,7 +193,7 @@ sub test_timeout
 	my ($command, $file) = waiting_command(0, 'trap "echo told" TERM;');
 	my $run = start_cli($node, 'run', '--role', 'app', '--timeout', '4s', '--lease', '3s', '--', @$command);
 
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	my $id = last_freeze('id');
 	wait_until($node, "SELECT state = 'thawed' FROM freeze_journal WHERE id = $id");
 	is(writing($node), 'done', 'after the timeout the role goes on');
@@ -262,7 +262,7 @@ sub test_backup
 	my ($command, $file) = waiting_command(0);
 	my $run = start_cli($node, 'run', '--role', 'app', '--backup', 'nightly', '--checkpoint', 'fast', '--output', $dir, '--lease', '4s', '--', @$command);
 
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	my %told = environment($file);
 	is(sql($node, q{SELECT id, start_lsn, freeze_id, label FROM freeze_backup_status WHERE state = 'running'}),
 		join('|', @told{qw(PGFREEZE_BACKUP_ID PGFREEZE_START_LSN PGFREEZE_ID PGFREEZE_LABEL)}), 'run --backup: what COMMAND is told');
@@ -292,7 +292,7 @@ sub test_backup
 
 	($command, $file) = waiting_command(0, 'trap "exit 9" TERM;');
 	$run = start_cli($node, 'run', '--role', 'app', '--backup', 'late', '--checkpoint', 'fast', '--timeout', '2s', '--', @$command);
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	my (undef, $err) = finished($run, 3, 'a backup that takes too long');
 	like($err, qr/the timeout of 2 s is over/, 'which is said');
 	is(sql($node, q{SELECT state FROM freeze_backup_status WHERE label = 'late'}), 'failed', 'is given up');

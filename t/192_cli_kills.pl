@@ -30,7 +30,7 @@ sub begin
 	my ($command, $file) = waiting_command(0, $opt{trap});
 	my $run = start_cli($node, 'run', '--role', 'app', '--lease', $lease, @{ $opt{options} || [] }, '--', @$command);
 
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	return ($run, $file, sql($node, 'SELECT max(id) FROM freeze_journal'));
 }
 

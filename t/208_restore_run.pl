@@ -40,7 +40,7 @@ sub restored
 	append_to_file("$labels/$_", 'of an earlier backup') foreach qw(backup_label tablespace_map);
 	my $run = start_cli($source, 'run', '--cluster', '--backup', 'nightly', '--checkpoint', 'fast', '--timeout', '5min', '--output', $labels, '--', @$command);
 
-	wait_for_file($file, $run);
+	await_file($file, $run);
 	my $frozen = content($source);
 	my $copy = copy_files($source);
 	same_content(content($source), $frozen, 'run: nothing is committed while COMMAND runs');

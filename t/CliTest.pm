@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(cli start_cli finish_cli status_is finished ended waiting_command wait_for_file let_go polled cli_on_terminal from_json);
+our @EXPORT = qw(cli start_cli finish_cli status_is finished ended waiting_command await_file let_go polled cli_on_terminal from_json);
 
 # installcheck puts the server's own folder first, where another version may be
 $ENV{PATH} = "$ENV{PG_FREEZE_BINDIR}:$ENV{PATH}" if $ENV{PG_FREEZE_BINDIR};
@@ -123,7 +123,7 @@ sub waiting_command
 	return ([ 'sh', '-c', "$trap env >$file.new; mv $file.new $file; while [ ! -e $file.go ]; do sleep 0.02; done; exit $status" ], $file);
 }
 
-sub wait_for_file
+sub await_file
 {
 	my ($file, $run) = @_;
 

@@ -652,7 +652,6 @@ keep(void)
 	if (board->request.hold_wal)
 		hold_wal();
 	start();
-	PF_INJECTION_POINT("pg-freeze-backup-started");
 	word = await_word(0);
 	if (word != PF_WORD_FROZEN)
 		raise_failure(word);
@@ -660,9 +659,7 @@ keep(void)
 	word = await_word(board->state.deadline);
 	if (word != PF_WORD_END)
 		raise_failure(word);
-	PF_INJECTION_POINT("pg-freeze-backup-stop");
 	stop();
-	PF_INJECTION_POINT("pg-freeze-backup-stopped");
 	leave_freeze();
 }
 

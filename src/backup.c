@@ -30,7 +30,6 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -772,7 +771,7 @@ freeze_backup_abort(PG_FUNCTION_ARGS)
 /* ---- looking ---------------------------------------------------------- */
 
 static const char *
-phase_text(PfBackupBoard *board, const PfBackupState *state)
+phase_text(const PfBackupState *state)
 {
 	switch (state->phase)
 	{
@@ -822,7 +821,7 @@ freeze_backup_kept(PG_FUNCTION_ARGS)
 	NUMBER(state.id);
 	TEXT(request->label);
 	TEXT(backup->failure ? "failed" : backup->done ? "done" : "running");
-	TEXT(phase_text(board, &state));
+	TEXT(phase_text(&state));
 	TIME(request->begun_at);
 	TIME(state.phase == PF_BACKUP_DONE && state.slot[0] ? state.holds_until : state.deadline);
 	TEXT(request->target);

@@ -531,7 +531,7 @@ stop(void)
 		pf_spi_end(spi);
 	}
 	else
-		lsn = RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) : pf_wal_end();
+		lsn = pf_wal_end();
 	timeline = current_timeline();
 	if (request->directory[0])
 	{
